@@ -1,0 +1,1 @@
+"""Domain adapters: one folder a field; methods live under their verb."""

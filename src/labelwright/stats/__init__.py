@@ -1,0 +1,1 @@
+"""Statistics shared by the verbs: intervals, neighbours, clustering, trees, matching, calibration."""
