@@ -27,8 +27,13 @@ _MODULES = frozenset(
         "recipes",
         "registry",
         "report",
+        "results",
+        "select",
+        "signals",
+        "sklearn",
+        "stats",
+        "training",
     )
-    + ("results", "select", "signals", "sklearn", "stats", "training")
 )
 
 __all__ = ["__version__", *sorted(_MODULES)]

@@ -67,7 +67,7 @@ def render() -> str:
     """The text of ``_index.py`` for the classes registered now."""
     import_methods()
     lines = [HEADER]
-    for (verb, name), cls in sorted(REGISTERED.items(), key=lambda kv: (VERBS.index(kv[0][0]), kv[0][1])):
+    for _, cls in sorted(REGISTERED.items(), key=lambda kv: (VERBS.index(kv[0][0]), kv[0][1])):
         if not cls.__module__.startswith("labelwright."):
             continue
         e = cls.entry
