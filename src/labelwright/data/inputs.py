@@ -86,6 +86,9 @@ class Images(LazyInputs):
     def __len__(self) -> int:
         return len(self.sources)
 
+    GREY = frozenset({"1", "L", "I", "F", "I;16", "I;16B", "I;16L"})
+    """Pillow modes with a single channel of brightness; all others become RGB."""
+
     def open(self, i: int) -> Any:
         """The `i`-th image as a loaded PIL image with its orientation applied.
 
@@ -94,24 +97,41 @@ class Images(LazyInputs):
         InputError
             If the bytes are not an image, or are truncated.
         """
+        return self._read(i, header=False)
+
+    def header(self, i: int) -> tuple[int, int, str]:
+        """(width, height, Pillow mode) of the `i`-th image without decoding its pixels; orientation is not applied."""
+        image = self._read(i, header=True)
+        return (*image.size, image.mode)
+
+    def _read(self, i: int, *, header: bool) -> Any:
         import io
 
         from PIL import Image, ImageOps, UnidentifiedImageError
 
         source = self.sources[i]
         try:
-            image: Image.Image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-            image.load()
-            return ImageOps.exif_transpose(image)
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                if header:
+                    return image
+                image.load()
+                return ImageOps.exif_transpose(image)
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
             where = self.names[i] if isinstance(source, bytes) else str(source)
             reason = "it is not an image" if isinstance(err, UnidentifiedImageError) else str(err)
             raise InputError(f"Image {i} ({where}) cannot be read: {reason}.", hint="Replace or remove it.") from err
 
-    def __getitem__(self, i: int) -> np.ndarray:
+    def picture(self, i: int) -> Any:
+        """The `i`-th image as PIL ``L`` or ``RGB``, 8 bits; deeper grey images are scaled by their range, not clipped."""
         image = self.open(i)
-        image = image.convert("L") if image.mode in ("1", "L", "I", "F", "I;16") else image.convert("RGB")
-        array = np.asarray(image)
+        if image.mode in ("L", "RGB"):
+            return image
+        if image.mode in self.GREY - {"1"}:
+            return _eight_bit(image)
+        return image.convert("L" if image.mode == "1" else "RGB")
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        array = np.asarray(self.picture(i))
         return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
     def take(self, index: np.ndarray) -> Images:
@@ -122,6 +142,18 @@ class Images(LazyInputs):
             raw = source if isinstance(source, bytes) else source.read_bytes()
             hasher.update(len(raw).to_bytes(8, "little"))
             hasher.update(raw)
+
+
+def _eight_bit(image: Any) -> Any:
+    """A deeper grey image as 8-bit: integers by the full scale of 16 bits, floats by 1 where all lie in [0, 1], else by 255.
+
+    Pillow's own conversion clips at 255, which turns a microscopy image white.
+    """
+    from PIL import Image
+
+    values = np.asarray(image, dtype=np.float64)
+    full = 65535.0 if image.mode != "F" else 1.0 if values.max(initial=0.0) <= 1 else 255.0
+    return Image.fromarray(np.rint(values / full * 255).clip(0, 255).astype(np.uint8))
 
 
 class TableRows(LazyInputs):
