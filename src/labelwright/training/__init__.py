@@ -1,0 +1,25 @@
+"""The one training loop, its recipe, checkpoints and evaluation."""
+
+from __future__ import annotations
+
+from labelwright.data.batch import Batch, TensorData
+from labelwright.training.evaluation import accuracy, evaluating, predict_logits, predict_proba
+from labelwright.training.fit import Fit
+from labelwright.training.loop import EpochEnd, Run, Step, train
+from labelwright.training.prepare import Prepared, prepare
+
+__all__ = [
+    "Batch",
+    "EpochEnd",
+    "Fit",
+    "Prepared",
+    "Run",
+    "Step",
+    "TensorData",
+    "accuracy",
+    "evaluating",
+    "predict_logits",
+    "predict_proba",
+    "prepare",
+    "train",
+]

@@ -1,0 +1,90 @@
+"""From datasets to tensors: what every learner does first, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelwright.data import Dataset
+from labelwright.data.batch import TensorData
+from labelwright.data.featurise import Featuriser, fit_featuriser
+from labelwright.data.splits import split
+from labelwright.errors import InputError
+from labelwright.labels import ClassLabels
+
+__all__ = ["VAL_FRACTION", "Prepared", "prepare"]
+
+VAL_FRACTION = 0.1
+"""Share of the training set held out for validation when none is given; its labels are as noisy as the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Tensors for training: `train` (labelled rows), `val` (given, or held out of `data`), `inputs` of every row of `data`,
+    `labels` int64 (N,) of every row (-1 unknown), the fitted `featuriser`, class `names`."""
+
+    train: TensorData
+    val: TensorData | None
+    inputs: Tensor
+    labels: Tensor
+    featuriser: Featuriser
+    names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.inputs.shape[1:])
+
+
+def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: bool = True) -> Prepared:
+    """Featurise and split. The featuriser is fitted on `data` (inputs only, no labels).
+
+    Without `val`, a stratified tenth of the labelled rows is held out, unless `hold_out` is False.
+
+    Raises
+    ------
+    InputError
+        If fewer than two classes occur, or `val` has other classes.
+    """
+    given = data.class_labels()
+    featuriser = fit_featuriser(data, seed=seed)
+    inputs = featuriser.transform(data)
+    labels = torch.from_numpy(np.array(given.values))
+    weights = torch.from_numpy(data.weights).float()
+    every = TensorData(inputs=inputs, labels=labels, index=torch.arange(len(data)), weights=weights, size=len(data))
+    rows = np.flatnonzero(given.known & (data.weights > 0))
+    held: TensorData | None = None
+    if val is not None:
+        held_labels = _same_classes(val.require_labels(ClassLabels), given)
+        held = TensorData.of(featuriser.transform(val), torch.from_numpy(held_labels))
+    elif hold_out:
+        stub = Dataset(inputs=np.zeros((len(rows), 1)), labels=given.take(rows), ids=rows)
+        fit_part, held_part = split(stub, VAL_FRACTION, seed=seed)
+        rows = np.sort(fit_part.ids)
+        held = every.take(torch.from_numpy(np.sort(held_part.ids)))
+    return Prepared(
+        train=every.take(torch.from_numpy(rows)),
+        val=held,
+        inputs=inputs,
+        labels=labels,
+        featuriser=featuriser,
+        names=tuple(given.names),
+    )
+
+
+def _same_classes(labels: ClassLabels, given: ClassLabels) -> np.ndarray:
+    """Class indices of `labels` in the numbering of `given`."""
+    place = {name: j for j, name in enumerate(given.names)}
+    missing = [n for n, count in zip(labels.names, labels.counts(), strict=True) if n not in place and count]
+    if missing:
+        raise InputError(
+            f"The second dataset has classes the training set lacks: {missing[:5]}.", hint=f"Training classes: {list(place)[:12]}."
+        )
+    table = np.array([*(place.get(n, -1) for n in labels.names), -1], dtype=np.int64)
+    return table[labels.values]
