@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     from labelwright.data import Dataset
     from labelwright.data.featurise import Featuriser
-    from labelwright.registry import Method
+    from labelwright.nn import NetFactory
+    from labelwright.registry import Learner, Method
+    from labelwright.training import Fit, Prepared, Run
 
 __all__ = [
     "Annotation",
@@ -471,6 +473,74 @@ class Learned(Result, kind="learned"):
         object.__setattr__(self, "history", tuple(self.history))
         if self.ids is not None:
             check.same_length(ids=self.ids, labels=self.labels, label_scores=self.label_scores)
+
+    @classmethod
+    def of(
+        cls,
+        method: Learner,
+        data: Dataset,
+        prepared: Prepared,
+        *,
+        factory: NetFactory,
+        run: Run | Sequence[Run],
+        seed: int,
+        net: torch.nn.Module | None = None,
+        fit: Fit | None = None,
+        labels: np.ndarray | torch.Tensor | Labels | None = None,
+        label_scores: np.ndarray | torch.Tensor | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Learned:
+        """The result of a learner, assembled in one place.
+
+        Parameters
+        ----------
+        method, data, prepared, seed
+            What was asked, of which dataset, and its tensors.
+        factory
+            Builds a network with the parameters of `net` again; named in the saved model if it is registered.
+        run
+            The finished training, or one a stage: histories are joined, each row with its ``stage``.
+        net
+            The trained network; that of the last run by default.
+        fit
+            The recipe that was used, recorded among the facts.
+        labels
+            Corrected labels of all N rows of `data`: label kind, or class indices (N,) with -1 for unknown.
+        label_scores
+            How likely each given label is wrong, (N,) in [0, 1].
+        facts
+            Further plain values of the method.
+        """
+        from labelwright.nn import spec_of
+
+        runs = list(run) if isinstance(run, Sequence) else [run]
+        rows = [({"stage": float(k)} if len(runs) > 1 else {}) | r for k, one in enumerate(runs) for r in one.history]
+        if labels is not None and not isinstance(labels, Labels):
+            labels = ClassLabels(values=np.asarray(labels), names=prepared.names)
+        scores = None if label_scores is None else np.clip(np.asarray(label_scores, dtype=np.float64), 0.0, 1.0)
+        if scores is not None:
+            check.finite("label_scores", scores)
+        own = {
+            "epochs": len(rows),
+            "steps": sum(one.steps for one in runs),
+            "kept_epoch": runs[-1].best_epoch,
+            "n_train": len(prepared.train),
+            "n_val": 0 if prepared.val is None else len(prepared.val),
+        }
+        return cls(
+            provenance=Provenance.of(method, data, seed=seed),
+            status=Status.STOPPED_EARLY if runs[-1].stopped else Status.COMPLETE,
+            facts=plain(own | ({} if fit is None else {"fit": fit}) | dict(facts or {})),
+            net=runs[-1].net if net is None else net,
+            featuriser=prepared.featuriser,
+            names=prepared.names,
+            input_shape=prepared.input_shape,
+            net_spec=spec_of(factory),
+            history=tuple(rows),
+            ids=None if labels is None and scores is None else data.ids,
+            labels=labels,
+            label_scores=scores,
+        )
 
     @property
     def num_classes(self) -> int:

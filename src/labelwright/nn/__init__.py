@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from labelwright.nn.defaults import default_net
+from labelwright.nn.ensembles import Ensemble, EnsembleNet
 from labelwright.nn.factories import NETS, NetFactory, factory_from, net_named, network, seeded, spec_of, split_head
 from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResNet
 
@@ -9,10 +11,13 @@ __all__ = [
     "MLP",
     "NETS",
     "ConvNet",
+    "Ensemble",
+    "EnsembleNet",
     "NetFactory",
     "PreActResNet",
     "ResNet",
     "WideResNet",
+    "default_net",
     "factory_from",
     "net_named",
     "network",

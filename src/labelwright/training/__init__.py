@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labelwright.data.batch import Batch, TensorData
+from labelwright.training.defaults import default_fit
 from labelwright.training.evaluation import accuracy, evaluating, predict_logits, predict_proba
 from labelwright.training.fit import Fit
 from labelwright.training.loop import EpochEnd, Run, Step, train
@@ -17,6 +18,7 @@ __all__ = [
     "Step",
     "TensorData",
     "accuracy",
+    "default_fit",
     "evaluating",
     "predict_logits",
     "predict_proba",

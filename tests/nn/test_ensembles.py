@@ -1,0 +1,49 @@
+"""The ensemble averages logits, is named in a spec, and gives single members."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from labelwright.errors import InputError
+from labelwright.nn import MLP, ConvNet, Ensemble, EnsembleNet, default_net, factory_from, seeded, spec_of
+
+
+def test_mean_of_logits_by_hand():
+    class Constant(torch.nn.Module):
+        def __init__(self, *values):
+            super().__init__()
+            self.values = torch.tensor(values)
+
+        def forward(self, x):
+            return self.values.expand(len(x), -1)
+
+    net = EnsembleNet([Constant(0.0, 4.0), Constant(2.0, -2.0), Constant(1.0, 1.0)])
+    x = torch.zeros(2, 5)
+    assert_close(net(x), torch.tensor([[1.0, 1.0], [1.0, 1.0]]))
+    assert_close(net(x, member=1), torch.tensor([[2.0, -2.0], [2.0, -2.0]]))
+
+
+def test_members_are_fresh_and_the_spec_rebuilds_them():
+    factory = Ensemble(base=MLP(hidden=(4,)), size=3)
+    spec = spec_of(factory)
+    assert spec == {"net": "ensemble", "args": {"base": {"net": "mlp", "args": {"hidden": [4], "dropout": 0.0}}, "size": 3}}
+    assert factory_from(spec) == factory
+    with seeded(0):
+        net = factory(2, (3,))
+    first, second = net.members[0].head.weight, net.members[1].head.weight
+    assert not torch.equal(first, second)
+    assert spec_of(Ensemble(base=lambda c, s: torch.nn.Linear(s[0], c))) is None
+
+
+def test_default_net_by_shape():
+    assert default_net((3, 32, 32)) == ConvNet(depth=3, width=32)
+    assert default_net((17,)) == MLP(hidden=(256, 256))
+
+
+def test_bad_arguments():
+    with pytest.raises(InputError, match="size"):
+        Ensemble(base=MLP(), size=0)
+    with pytest.raises(InputError, match="factory"):
+        Ensemble(base="mlp")
+    with pytest.raises(InputError, match="at least one"):
+        EnsembleNet([])
