@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from labelwright.errors import InputError
-from labelwright.nn import MLP, ConvNet, Ensemble, EnsembleNet, default_net, factory_from, seeded, spec_of
+from labelwright.nn import MLP, AutoNet, ConvNet, Ensemble, EnsembleNet, default_net, factory_from, resolved, seeded, spec_of
 
 
 def test_mean_of_logits_by_hand():
@@ -38,6 +38,13 @@ def test_members_are_fresh_and_the_spec_rebuilds_them():
 def test_default_net_by_shape():
     assert default_net((3, 32, 32)) == ConvNet(depth=3, width=32)
     assert default_net((17,)) == MLP(hidden=(256, 256))
+
+
+def test_auto_builds_the_default_and_resolves_inside_others():
+    assert isinstance(AutoNet()(2, (1, 8, 8)).body[0], torch.nn.Conv2d)
+    assert resolved(Ensemble(base=AutoNet(), size=3), (5,)) == Ensemble(base=MLP(), size=3)
+    plain = Ensemble(base=ConvNet(width=8))
+    assert resolved(plain, (1, 8, 8)) is plain
 
 
 def test_bad_arguments():

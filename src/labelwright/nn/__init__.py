@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labelwright.nn.defaults import default_net
+from labelwright.nn.defaults import AutoNet, default_net, resolved
 from labelwright.nn.ensembles import Ensemble, EnsembleNet
 from labelwright.nn.factories import NETS, NetFactory, factory_from, net_named, network, seeded, spec_of, split_head
 from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResNet
@@ -10,6 +10,7 @@ from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResN
 __all__ = [
     "MLP",
     "NETS",
+    "AutoNet",
     "ConvNet",
     "Ensemble",
     "EnsembleNet",
@@ -21,6 +22,7 @@ __all__ = [
     "factory_from",
     "net_named",
     "network",
+    "resolved",
     "seeded",
     "spec_of",
     "split_head",
