@@ -121,6 +121,22 @@ class Images(LazyInputs):
             reason = "it is not an image" if isinstance(err, UnidentifiedImageError) else str(err)
             raise InputError(f"Image {i} ({where}) cannot be read: {reason}.", hint="Replace or remove it.") from err
 
+    def encoded(self, i: int) -> bytes:
+        """The bytes of the `i`-th image file, undecoded.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read.
+        """
+        source = self.sources[i]
+        if isinstance(source, bytes):
+            return source
+        try:
+            return source.read_bytes()
+        except OSError as err:
+            raise InputError(f"Image {i} ({source}) cannot be read: {err.strerror or err}.", hint="Was it moved?") from err
+
     def picture(self, i: int) -> Any:
         """The `i`-th image as PIL ``L`` or ``RGB``, 8 bits; deeper grey images are scaled by their range, not clipped."""
         image = self.open(i)
@@ -138,8 +154,8 @@ class Images(LazyInputs):
         return Images([self.sources[i] for i in index], names=[self.names[i] for i in index])
 
     def digest(self, hasher: hashlib.blake2b) -> None:
-        for source in self.sources:
-            raw = source if isinstance(source, bytes) else source.read_bytes()
+        for i in range(len(self)):
+            raw = self.encoded(i)
             hasher.update(len(raw).to_bytes(8, "little"))
             hasher.update(raw)
 
