@@ -23,8 +23,7 @@ from labelwright.data import Dataset, TableRows, Texts
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels, MultiLabels
 from labelwright.signals import KnnGraph, Signals, compute, label_losses
-from labelwright.signals.crossval import out_of_fold
-from labelwright.signals.folds import stratified_folds
+from labelwright.signals.crossval import fold_of, out_of_fold
 from labelwright.signals.models import _Words
 from labelwright.training import Fit
 
@@ -45,24 +44,39 @@ def blobs(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 # ------------------------------------------------------------------ folds
 
 
+def fold_by_labels(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    names = [str(c) for c in range(5)]
+    return fold_of(Dataset(inputs=np.zeros((len(labels), 1)), labels=ClassLabels(values=labels, names=names)), folds, seed=seed)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-1, 4), min_size=6, max_size=60), st.integers(2, 6), st.integers(0, 5))
 def test_folds_spread_every_class(labels, folds, seed):
-    labels = np.array(labels)
-    folds = min(folds, max(2, int((labels >= 0).sum())))
-    fold = stratified_folds(labels, folds, seed=seed)
+    labels = np.array([*labels, 0, 1])
+    fold = fold_by_labels(labels, folds, seed)
     assert ((fold == -1) == (labels == -1)).all()
-    sizes = np.bincount(fold[fold >= 0], minlength=folds)
+    sizes = np.bincount(fold[fold >= 0], minlength=min(folds, int((labels >= 0).sum())))
     assert sizes.max() - sizes.min() <= 1
     for c in set(labels[labels >= 0]):
-        counts = np.bincount(fold[labels == c], minlength=folds)
+        counts = np.bincount(fold[labels == c], minlength=len(sizes))
         assert counts.max() - counts.min() <= 1
 
 
 def test_folds_depend_on_the_seed_alone():
     labels = np.arange(100) % 3
-    assert np.array_equal(stratified_folds(labels, 5, seed=3), stratified_folds(labels, 5, seed=3))
-    assert not np.array_equal(stratified_folds(labels, 5, seed=3), stratified_folds(labels, 5, seed=4))
+    assert np.array_equal(fold_by_labels(labels, 5, 3), fold_by_labels(labels, 5, 3))
+    assert not np.array_equal(fold_by_labels(labels, 5, 3), fold_by_labels(labels, 5, 4))
+
+
+def test_many_groups_stay_whole_and_a_few_do_not():
+    def fold(groups):
+        data = Dataset(inputs=np.zeros((80, 1)), labels=ClassLabels(values=np.arange(80) % 2), columns={"group": groups})
+        return fold_of(data, 5, seed=0)
+
+    patients = np.arange(80) // 4
+    assert all(len(set(fold(patients)[patients == p])) == 1 for p in range(20))
+    sites = np.arange(80) // 27
+    assert all(len(set(fold(sites)[sites == s])) == 5 for s in range(3))
 
 
 # ------------------------------------------------------------------ cross-validation
@@ -83,7 +97,7 @@ class _Memory:
 
 def test_no_row_is_predicted_by_a_model_that_saw_it():
     labels = np.array([0, 1, 0, 1, 2, 2, 0, -1, 1, -1])
-    assert np.allclose(out_of_fold(labels, 3, _Memory(), folds=3, seed=0), 1 / 3)
+    assert np.allclose(out_of_fold(labels, np.array([0, 1, 2, 0, 1, 2, 0, -1, 1, -1]), 3, _Memory(), seed=0), 1 / 3)
 
 
 def test_unlabelled_rows_get_the_mean_of_the_models():
@@ -96,7 +110,7 @@ def test_unlabelled_rows_get_the_mean_of_the_models():
             share = self.calls / 10
             return np.tile([share, 1 - share], (len(test), 1))
 
-    probs = out_of_fold(np.array([0, 0, 1, 1, -1]), 2, Fold(), folds=2, seed=0)
+    probs = out_of_fold(np.array([0, 0, 1, 1, -1]), np.array([0, 1, 0, 1, -1]), 2, Fold(), seed=0)
     assert np.allclose(probs[4], [0.15, 0.85])
 
 
@@ -115,7 +129,8 @@ def test_a_class_of_one_example_gets_one_pseudo_example_when_it_is_held_out():
     data = Dataset(inputs=np.vstack([inputs, [[9.0, 9.0]]]), labels=ClassLabels(values=labels))
     signals = compute(data, ("probs",), seed=0, folds=5, model=GaussianNB(var_smoothing=1e-2))
     held = signals.probs[30, 2]
-    trained = int((stratified_folds(labels, 5, seed=0) != stratified_folds(labels, 5, seed=0)[30]).sum())
+    fold = fold_by_labels(labels, 5, 0)
+    trained = int((fold != fold[30]).sum())
     assert math.isclose(held, 1 / (trained + 3), rel_tol=1e-5)
     assert np.allclose(signals.probs.sum(1), 1, atol=1e-6)
 
@@ -124,7 +139,7 @@ def test_the_featuriser_sees_training_rows_only():
     """One row is so large that standardising with it would make all others alike; predicted from outside, others stay apart."""
     inputs, labels = blobs(60, 2, seed=1)
     plain = compute(Dataset(inputs=inputs, labels=ClassLabels(values=labels)), ("probs",), seed=0, model=LogisticRegression())
-    folds = stratified_folds(labels, 5, seed=0)
+    folds = fold_by_labels(labels, 5, 0)
     moved = inputs.copy()
     moved[0] *= 1e6
     after = compute(Dataset(inputs=moved, labels=ClassLabels(values=labels)), ("probs",), seed=0, model=LogisticRegression())

@@ -47,7 +47,8 @@ class Signals:
     Attributes
     ----------
     probs
-        float32 (N, C), rows on the simplex (independent columns in [0, 1] for multi-labels), or None.
+        float (N, C), rows on the simplex (independent columns in [0, 1] for multi-labels), or None. Kept as given, a memory
+        map too, where the type is float32 or float64; otherwise float32.
     out_of_sample
         Whether no row of `probs` comes from a model that was trained on that row.
     probs_source
@@ -80,7 +81,9 @@ class Signals:
         for name in ROW_AXIS:
             values = getattr(self, name)
             if values is not None:
-                array = np.asarray(values, dtype=np.float32).view()
+                # float64 stays: rounding it would move labels across a threshold; a memory map stays on disk
+                array = np.asanyarray(values)
+                array = (array if name == "probs" and array.dtype == np.float64 else array.astype(np.float32, copy=False)).view()
                 array.flags.writeable = False
                 object.__setattr__(self, name, array)
         check.same_length(probs=self.probs, embeddings=self.embeddings, knn=self.knn, losses=self.losses)

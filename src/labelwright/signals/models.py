@@ -50,7 +50,7 @@ class Predictor(Protocol):
 
     name: str
 
-    def __call__(self, train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, num_classes: int, seed: int) -> np.ndarray: ...
+    def __call__(self, train: np.ndarray, labels: np.ndarray, test: np.ndarray, /, *, num_classes: int, seed: int) -> np.ndarray: ...
 
 
 def predictor_for(data: Dataset, *, model: Any = None, fit: Fit | None = None, seed: int) -> Predictor:
@@ -231,8 +231,8 @@ class _Net:
         self.images = data.kind == "images"
         self.factory: NetFactory = model if model is not None else ConvNet(norm="batch") if self.images else MLP()
         self.fit = fit
-        known = getattr(type(self.factory), "net_name", None)
-        self.name = known or getattr(self.factory, "__name__", type(self.factory).__name__)
+        words = (getattr(type(self.factory), "net_name", None), getattr(self.factory, "__name__", None), type(self.factory).__name__)
+        self.name = str(next(word for word in words if word))
 
     def __call__(self, train_rows: np.ndarray, labels: np.ndarray, test: np.ndarray, *, num_classes: int, seed: int) -> np.ndarray:
         net, featuriser = self.trained(train_rows, labels, num_classes=num_classes, seed=seed)
