@@ -92,10 +92,20 @@ def seeded(seed: int) -> Iterator[None]:
 
     The only place that touches global random state: torch ties weight initialisation and dropout to it.
     """
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+    # the current GPU only, and only once CUDA is in use: touching the others would open a context on each
+    cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    with torch.random.fork_rng(devices=cuda):
+        torch.random.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed(seed)
+        if mps is not None:
+            torch.mps.manual_seed(seed)
+        try:
+            yield
+        finally:
+            if mps is not None:
+                torch.mps.set_rng_state(mps)
 
 
 def split_head(net: nn.Module) -> tuple[nn.Module, nn.Linear]:

@@ -7,11 +7,13 @@ from labelwright.training.defaults import default_fit
 from labelwright.training.evaluation import accuracy, evaluating, predict_logits, predict_proba
 from labelwright.training.fit import Fit
 from labelwright.training.loop import EpochEnd, Run, Step, train
-from labelwright.training.prepare import Prepared, prepare
+from labelwright.training.memory import ExampleTable
+from labelwright.training.prepare import Prepared, judge_labels, prepare
 
 __all__ = [
     "Batch",
     "EpochEnd",
+    "ExampleTable",
     "Fit",
     "Prepared",
     "Run",
@@ -20,6 +22,7 @@ __all__ = [
     "accuracy",
     "default_fit",
     "evaluating",
+    "judge_labels",
     "predict_logits",
     "predict_proba",
     "prepare",

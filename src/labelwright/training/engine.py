@@ -22,32 +22,58 @@ class Engine:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def setup(self, net: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """The module to call in steps and the optimiser to step."""
-        return net, optimizer
+    def setup(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The optimiser to step."""
+        return optimizer
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Arithmetic of the forward pass."""
         return nullcontext()
 
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of `loss`."""
+    def backward(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Gradients of `loss` for the parameters of `optimizer`, averaged over all processes."""
         loss.backward()
 
-    def clip(self, net: nn.Module, optimizer: torch.optim.Optimizer, norm: float) -> None:
-        """Scale gradients down to `norm`."""
-        nn.utils.clip_grad_norm_(net.parameters(), norm)
+    def clip(self, optimizer: torch.optim.Optimizer, norm: float) -> None:
+        """Scale the gradients of `optimizer` down to a common norm of at most `norm`."""
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], norm)
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum of a tensor over all processes."""
         return value
 
+    def agree(self, value: float) -> float:
+        """The first process's `value`, in all processes."""
+        return value
+
+    def broadcast(self, net: nn.Module) -> None:
+        """Give every process the first one's parameters and buffers."""
+
+    def average_buffers(self, net: nn.Module) -> None:
+        """Average floating buffers (BatchNorm statistics) over all processes."""
+
     def means(self, totals: dict[str, Tensor], count: int) -> dict[str, float]:
-        """Means of sums over all processes."""
-        number = float(self.sum(torch.tensor(float(count), device=self.device)))
-        return {name: float(self.sum(total)) / max(number, 1.0) for name, total in totals.items()}
+        """Means of sums over all processes, read from the device in one go."""
+        if not totals:
+            return {}
+        stacked = torch.stack([*totals.values(), torch.tensor(float(count), device=self.device)]).double()
+        *sums, number = self.sum(stacked).tolist()
+        return {name: value / max(number, 1.0) for name, value in zip(totals, sums, strict=True)}
 
 
 def engine_for(fit: Fit) -> Engine:
-    """The engine a recipe asks for."""
-    return Engine(resolve_device(fit.device))
+    """The engine a recipe asks for; Fabric is imported only for several devices or mixed precision.
+
+    Raises
+    ------
+    ResourceError
+        If the device is absent or there are not enough of them.
+    MissingExtra
+        If Lightning is needed and not installed.
+    """
+    device = resolve_device(fit.device)
+    if fit.devices == 1 and fit.precision == "32":
+        return Engine(device)
+    from labelwright.training.fabric import FabricEngine
+
+    return FabricEngine(device, devices=fit.devices, precision=fit.precision)

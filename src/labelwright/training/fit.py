@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from labelwright import check
+from labelwright.data.augment import named
 from labelwright.errors import InputError, ResourceError
 
 __all__ = ["Fit", "learning_rate", "optimizer_for", "resolve_device"]
@@ -80,6 +81,8 @@ class Fit:
             check.integer(name, getattr(self, name), low=0)
         check.integer("restart", self.restart, low=1)
         check.integer("devices", self.devices, low=1)
+        if self.augment is not None:
+            named(self.augment)
         if self.milestones and self.schedule != "multistep":
             raise InputError(f"milestones have no effect with schedule {self.schedule!r}.", hint="Use schedule='multistep'.")
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labelwright.data import Dataset
 from labelwright.data.batch import TensorData
 from labelwright.data.featurise import Featuriser, fit_featuriser
-from labelwright.data.splits import split
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels
+from labelwright.training.evaluation import predict_logits
 
-__all__ = ["VAL_FRACTION", "Prepared", "prepare"]
+__all__ = ["VAL_FRACTION", "Prepared", "judge_labels", "prepare"]
 
 VAL_FRACTION = 0.1
 """Share of the training set held out for validation when none is given; its labels are as noisy as the rest."""
@@ -65,7 +65,7 @@ def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: b
         held = TensorData.of(featuriser.transform(val), torch.from_numpy(held_labels))
     elif hold_out:
         stub = Dataset(inputs=np.zeros((len(rows), 1)), labels=given.take(rows), ids=rows)
-        fit_part, held_part = split(stub, VAL_FRACTION, seed=seed)
+        fit_part, held_part = stub.split(VAL_FRACTION, seed=seed)
         rows = np.sort(fit_part.ids)
         held = every.take(torch.from_numpy(np.sort(held_part.ids)))
     return Prepared(
@@ -88,3 +88,14 @@ def _same_classes(labels: ClassLabels, given: ClassLabels) -> np.ndarray:
         )
     table = np.array([*(place.get(n, -1) for n in labels.names), -1], dtype=np.int64)
     return table[labels.values]
+
+
+def judge_labels(net: nn.Module, prepared: Prepared) -> tuple[Tensor, Tensor]:
+    """What a trained network thinks of all N given labels: its own class int64 (N,), and ``1 - p(given)`` float32 (N,) (0 where unknown).
+
+    In-sample for the rows it was trained on: a ranking of suspects, not a probability to audit by.
+    """
+    probs = predict_logits(net, prepared.inputs).softmax(1)
+    known = prepared.labels >= 0
+    given = probs.gather(1, prepared.labels.clamp_min(0)[:, None])[:, 0]
+    return probs.argmax(1), torch.where(known, 1 - given, torch.zeros(()))

@@ -1,0 +1,56 @@
+"""Batched augmentation: views by name (``Fit(augment="crop-flip")``), and one place to import all of them from."""
+
+from __future__ import annotations
+
+from labelwright import check
+from labelwright.data.mix import CutMix, Mixed, Mixup, blend
+from labelwright.data.strong import DSA, Affine, ColourJitter, RandAugment
+from labelwright.data.views import Compose, Crop, CropFlip, Cutout, Draws, Flip, Shift, View, WeakStrong
+
+__all__ = [
+    "DSA",
+    "VIEWS",
+    "Affine",
+    "ColourJitter",
+    "Compose",
+    "Crop",
+    "CropFlip",
+    "CutMix",
+    "Cutout",
+    "Draws",
+    "Flip",
+    "Mixed",
+    "Mixup",
+    "RandAugment",
+    "Shift",
+    "View",
+    "WeakStrong",
+    "blend",
+    "named",
+]
+
+VIEWS: dict[str, View] = {
+    "affine": Affine(),
+    "colour": ColourJitter(),
+    "crop": Crop(),
+    "crop-flip": CropFlip(),
+    "cutout": Cutout(),
+    "dsa": DSA(siamese=False),
+    "flip": Flip(),
+    "randaugment": RandAugment(),
+    "shift": Shift(),
+    "strong": Compose((CropFlip(), RandAugment(), Cutout())),
+}
+"""Views by the word that recipes and the command line use."""
+
+
+def named(name: str) -> View:
+    """The view called `name`.
+
+    Raises
+    ------
+    InputError
+        If there is none; the nearest is suggested.
+    """
+    check.known_word("augment", name, VIEWS, place="the views")
+    return VIEWS[name]
