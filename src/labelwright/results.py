@@ -9,10 +9,7 @@ complete: it is written beside its place and renamed.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cache
@@ -22,7 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from labelwright import check, labels as label_kinds
-from labelwright.errors import InputError, OutputError
+from labelwright.errors import InputError
+from labelwright.files import plain, whole_folder, write_json
 from labelwright.labels import ClassLabels, Labels
 
 if TYPE_CHECKING:
@@ -47,6 +45,7 @@ __all__ = [
     "Selection",
     "Status",
     "load",
+    "plain",
     "whole_folder",
 ]
 
@@ -63,7 +62,8 @@ class Status(StrEnum):
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of Python and the packages results depend on."""
     import platform
     from importlib.metadata import version
 
@@ -89,65 +89,7 @@ class Provenance:
         """Provenance of ``method`` applied to ``data``."""
         name = method.entry.name if hasattr(type(method), "entry") else type(method).__name__
         fingerprint = "" if data is None else data.fingerprint
-        return cls(verb=method.verb, method=name, fields=plain(method.fields()), seed=seed, versions=_versions(), fingerprint=fingerprint)
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: NumPy scalars and arrays become numbers and lists, dataclasses dictionaries; NaN becomes None."""
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    return getattr(value, "__qualname__", repr(value))
-
-
-@contextmanager
-def whole_folder(folder: str | Path) -> Iterator[Path]:
-    """A folder that appears complete or not at all: yields ``folder.partial``, renamed on success, removed on failure.
-
-    Raises
-    ------
-    OutputError
-        If `folder` exists and is not empty, or the disk does not take the files.
-    """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists and is not empty.", hint="Name another folder or remove it first.")
-    partial = folder.with_name(folder.name + ".partial")
-    try:
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        os.replace(partial, folder)
-    except OSError as err:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(err, OutputError):
-            raise
-        raise OutputError(
-            f"{folder} cannot be written: {err.strerror or err}.", hint="Free some space or name a folder on another disk."
-        ) from err
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        return cls(verb=method.verb, method=name, fields=plain(method.fields()), seed=seed, versions=versions(), fingerprint=fingerprint)
 
 
 RESULTS: dict[str, type[Result]] = {}
@@ -191,7 +133,7 @@ class Result:
             "facts": self.facts,
             "parts": self._write_parts(folder),
         }
-        _write_json(folder / f"{self.kind}.json", head)
+        write_json(folder / f"{self.kind}.json", head)
 
     def _write_parts(self, folder: Path) -> dict[str, Any]:
         raise TypeError(f"{type(self).__name__} is abstract")
@@ -511,7 +453,7 @@ class Learned(Result, kind="learned"):
         facts
             Further plain values of the method.
         """
-        from labelwright.nn import spec_of
+        from labelwright.nn import resolved, spec_of
 
         runs = list(run) if isinstance(run, Sequence) else [run]
         rows = [({"stage": float(k)} if len(runs) > 1 else {}) | r for k, one in enumerate(runs) for r in one.history]
@@ -535,7 +477,7 @@ class Learned(Result, kind="learned"):
             featuriser=prepared.featuriser,
             names=prepared.names,
             input_shape=prepared.input_shape,
-            net_spec=spec_of(factory),
+            net_spec=spec_of(resolved(factory, prepared.input_shape)),
             history=tuple(rows),
             ids=None if labels is None and scores is None else data.ids,
             labels=labels,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from labelwright.training.fit import Fit
 from labelwright.training.prepare import Prepared
 
-__all__ = ["default_fit"]
+__all__ = ["default_fit", "recipe"]
 
 STEPS_WANTED = 20
 """Steps an epoch should have: a few hundred examples in batches of 128 would give two or three."""
@@ -23,8 +23,12 @@ def default_fit(prepared: Prepared) -> Fit:
     epoch. No augmentation: whether a flip or a crop keeps the class is the user's knowledge. The epoch
     with the best accuracy on the (noisy) validation split is kept.
     """
-    n = len(prepared.train)
+    return recipe(len(prepared.train), images=len(prepared.input_shape) == 3)
+
+
+def recipe(n: int, *, images: bool) -> Fit:
+    """The recipe of :func:`default_fit` for `n` training examples."""
     size = next((b for b in (128, 64) if n >= STEPS_WANTED * b), 32)
-    if len(prepared.input_shape) == 3:
+    if images:
         return Fit(epochs=20, batch_size=size)
     return Fit(epochs=30, batch_size=size, optimizer="adamw", lr=1e-3, weight_decay=1e-2)
