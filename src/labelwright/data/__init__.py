@@ -9,15 +9,19 @@ from labelwright.data.inputs import Images, LazyInputs, TableRows, Texts
 
 _LAZY = {
     "Featuriser": "featurise",
+    "blocks": "streams",
     "corrupt": "corrupt",
     "from_arrays": "convert",
     "from_frame": "convert",
     "from_huggingface": "convert",
     "from_torch": "convert",
+    "fit_featuriser": "featurise",
+    "folds": "splits",
     "load": "readers",
     "save": "store",
     "split": "splits",
     "stream": "streams",
+    "to_torch": "convert",
 }
 
 __all__ = ["Dataset", "Images", "Info", "LazyInputs", "TableRows", "Texts", *_LAZY]
