@@ -195,7 +195,7 @@ class Compressed:
         if self.hidden and self.kind != "nested":
             raise InputError(f"hidden has no effect with kind {self.kind!r}.", hint="Use kind='nested' or leave hidden at 0.")
 
-    def __call__(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+    def __call__(self, num_classes: int, input_shape: tuple[int, ...]) -> CompressedClassifier:
         body, old = split_head(self.base(num_classes, input_shape))
         if old.out_features != num_classes:
             raise InputError(
