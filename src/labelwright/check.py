@@ -45,19 +45,19 @@ def in_range(
 ) -> float:
     """A finite number in the interval from `low` to `high`; `closed` says which ends belong to it."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
-        raise InputError(f"{name} must be a finite number; got {value!r}.")
+        raise InputError(f"{name} must be a finite number; got {_shown(value)}.")
     above = value >= low if closed in ("both", "left") else value > low
     below = value <= high if closed in ("both", "right") else value < high
     if not (above and below):
         left, right = "[" if closed in ("both", "left") else "(", "]" if closed in ("both", "right") else ")"
-        raise InputError(f"{name} must lie in {left}{low:g}, {high:g}{right}; got {value!r}.")
+        raise InputError(f"{name} must lie in {left}{low:g}, {high:g}{right}; got {_shown(value)}.")
     return value
 
 
 def integer(name: str, value: int, *, low: int | None = None, high: int | None = None) -> int:
     """An integer (no bool) in [`low`, `high`]."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputError(f"{name} must be an integer; got {value!r}.")
+        raise InputError(f"{name} must be an integer; got {_shown(value)}.")
     if (low is not None and value < low) or (high is not None and value > high):
         bounds = f">= {low}" if high is None else f"<= {high}" if low is None else f"between {low} and {high}"
         raise InputError(f"{name} must be {bounds}; got {value}.")
@@ -191,8 +191,13 @@ def unique(name: str, values: np.ndarray) -> np.ndarray:
     if same.any():
         later = order[1:][same]
         first = int(later.min())
-        raise InputError(f"{name} must be unique: {len(later):,} repeat an earlier one, first {values[first]!r} at row {first}.")
+        raise InputError(f"{name} must be unique: {len(later):,} repeat an earlier one, first {_shown(values[first])} at row {first}.")
     return values
+
+
+def _shown(value: Any) -> str:
+    """The value as a user wrote it: NumPy's scalars print as ``np.int64(2)`` otherwise."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def _as_numpy(values: Any) -> np.ndarray:

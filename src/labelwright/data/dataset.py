@@ -177,7 +177,7 @@ class Dataset:
         found = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), dtype=np.int64)
         bad = self.ids[found] != wanted if len(order) else np.ones(len(wanted), dtype=bool)
         if bad.any():
-            raise InputError(f"{int(bad.sum()):,} of {len(wanted):,} ids are not in the dataset, first {wanted[int(bad.argmax())]!r}.")
+            raise InputError(f"{int(bad.sum()):,} of {len(wanted):,} ids are not in the dataset, first {wanted[int(bad.argmax())].item()!r}.")
         return found.astype(np.int64)
 
     def with_labels(self, labels: Labels | None) -> Dataset:

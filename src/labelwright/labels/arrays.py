@@ -119,7 +119,9 @@ class MultiLabels(_Array, kind="multi-labels"):
         bad = ~np.isin(values, (0, 1, UNKNOWN))
         if bad.any():
             row, col = (int(i[0]) for i in np.nonzero(bad))
-            raise InputError(f"MultiLabels values must be 1, 0 or {UNKNOWN} (unknown); row {row}, column {col} is {values[row, col]!r}.")
+            raise InputError(
+                f"MultiLabels values must be 1, 0 or {UNKNOWN} (unknown); row {row}, column {col} is {values[row, col].item()!r}."
+            )
         object.__setattr__(self, "values", frozen(values, np.int8))
         object.__setattr__(self, "names", default_names(self.names, values.shape[1], what="MultiLabels"))
 
