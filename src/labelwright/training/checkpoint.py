@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from labelwright.data.batch import TensorData
 from labelwright.errors import OutputError, TrainingError
+from labelwright.training.engine import Engine
 from labelwright.training.fit import Fit
 
 __all__ = ["Checkpoint", "Progress"]
@@ -74,7 +75,9 @@ class Checkpoint:
         slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", key).strip("-")
         return cls(folder / f"checkpoint{'-' if slug else ''}{slug}.safetensors", hasher.hexdigest())
 
-    def restore(self, progress: Progress, *, net: nn.Module, optimizer: torch.optim.Optimizer, memory: nn.Module | None) -> bool:
+    def restore(
+        self, progress: Progress, *, net: nn.Module, optimizer: torch.optim.Optimizer, memory: nn.Module | None, engine: Engine
+    ) -> bool:
         """Fill everything in from the file; False where there is none yet.
 
         Raises
@@ -101,12 +104,15 @@ class Checkpoint:
         if memory is not None:
             memory.load_state_dict(_under("memory", tensors))
         optimizer.load_state_dict(_unflatten(facts["optimizer"], _under("optimizer", tensors)))
+        engine.restore(facts["engine"])
         progress.best_state = _under("best", tensors) or None
         for name in ("history", "best_score", "best_epoch", "patient_since", "stopped"):
             setattr(progress, name, facts[name])
         return True
 
-    def write(self, progress: Progress, *, net: nn.Module, optimizer: torch.optim.Optimizer, memory: nn.Module | None) -> None:
+    def write(
+        self, progress: Progress, *, net: nn.Module, optimizer: torch.optim.Optimizer, memory: nn.Module | None, engine: Engine
+    ) -> None:
         """Replace the file by the present state, atomically.
 
         Raises
@@ -124,7 +130,7 @@ class Checkpoint:
         tensors |= _over("optimizer", {f"{i}.{k}": v for i, s in state["state"].items() for k, v in s.items() if isinstance(v, Tensor)})
         plain = {str(i): {k: v for k, v in s.items() if not isinstance(v, Tensor)} for i, s in state["state"].items()}
         facts = {k: v for k, v in vars(progress).items() if k != "best_state"}
-        facts |= {"key": self.key, "optimizer": {"groups": state["param_groups"], "plain": plain}}
+        facts |= {"key": self.key, "optimizer": {"groups": state["param_groups"], "plain": plain}, "engine": engine.state()}
         partial = self.path.with_suffix(".new")
         try:
             save_file(tensors, partial, metadata={"labelwright": json.dumps(facts)})

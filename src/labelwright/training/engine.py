@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,7 +11,14 @@ from torch import Tensor, nn
 
 from labelwright.training.fit import Fit, resolve_device
 
-__all__ = ["Engine", "engine_for"]
+__all__ = ["Engine", "engine_for", "is_first"]
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes results: True but in the further processes of a distributed run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank() == 0
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 class Engine:
@@ -21,10 +29,6 @@ class Engine:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-
-    def setup(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-        """The optimiser to step."""
-        return optimizer
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Arithmetic of the forward pass."""
@@ -37,6 +41,10 @@ class Engine:
     def clip(self, optimizer: torch.optim.Optimizer, norm: float) -> None:
         """Scale the gradients of `optimizer` down to a common norm of at most `norm`."""
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], norm)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Move the weights."""
+        optimizer.step()
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum of a tensor over all processes."""
@@ -52,11 +60,18 @@ class Engine:
     def average_buffers(self, net: nn.Module) -> None:
         """Average floating buffers (BatchNorm statistics) over all processes."""
 
+    def state(self) -> dict[str, Any]:
+        """What the arithmetic has to remember between steps (the scale of half-precision losses), as plain values."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state that :meth:`state` gave."""
+
     def means(self, totals: dict[str, Tensor], count: int) -> dict[str, float]:
         """Means of sums over all processes, read from the device in one go."""
         if not totals:
             return {}
-        stacked = torch.stack([*totals.values(), torch.tensor(float(count), device=self.device)]).double()
+        stacked = torch.stack([*totals.values(), torch.tensor(float(count), device=self.device)])
         *sums, number = self.sum(stacked).tolist()
         return {name: value / max(number, 1.0) for name, value in zip(totals, sums, strict=True)}
 

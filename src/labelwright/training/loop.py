@@ -184,7 +184,7 @@ class _Trainer:
             job.memory.to(engine.device)
         self.net = job.net.to(engine.device)
         engine.broadcast(self.net)
-        self.optimizer = engine.setup(optimizer_for(self.net, job.fit))
+        self.optimizer = optimizer_for(self.net, job.fit)
         size = job.fit.batch_size
         length = len(job.order(job.data, seed=job.seed, epoch=0, stream=0))
         self.per_pass = steps_in(length, size, drop_last=job.fit.drop_last)
@@ -197,12 +197,12 @@ class _Trainer:
         begin = time.perf_counter()
         job, progress = self.job, self.progress
         if self.checkpoint is not None:
-            self.checkpoint.restore(progress, net=self.net, optimizer=self.optimizer, memory=job.memory)
+            self.checkpoint.restore(progress, net=self.net, optimizer=self.optimizer, memory=job.memory, engine=self.engine)
         done = len(progress.history)
         for epoch in track(range(done, job.fit.epochs if not progress.stopped else done), job.label):
             self._finish(epoch, self._epoch(epoch))
             if self.checkpoint is not None and self.engine.rank == 0:
-                self.checkpoint.write(progress, net=self.net, optimizer=self.optimizer, memory=job.memory)
+                self.checkpoint.write(progress, net=self.net, optimizer=self.optimizer, memory=job.memory, engine=self.engine)
             if progress.stopped:
                 break
         if progress.best_state is not None:
@@ -276,7 +276,7 @@ class _Trainer:
         engine.backward(out.loss if scale == 1 else out.loss * scale, optimizer)
         if job.fit.clip:
             engine.clip(optimizer, job.fit.clip)
-        optimizer.step()
+        engine.step(optimizer)
         if job.on_step is not None:
             job.on_step(self.net, batch.step)
         return out
