@@ -6,7 +6,7 @@ A row disappears when its class is registered; a test keeps the two tables disjo
 from __future__ import annotations
 
 from labelwright._index import METHODS
-from labelwright.registry import Entry
+from labelwright.registry import VERBS, Entry
 
 ROWS = """
 audit    | judge-ensemble                   | llm-label-errors        | JudgeEnsemble                    | class-labels votes    | noise             | findings labels         | Nahum et al. arXiv:2410.18889
@@ -98,7 +98,7 @@ def _read() -> list[Entry]:
                     paper=paper,
                 )
             )
-    return rows
+    return sorted(rows, key=lambda e: VERBS.index(e.verb))  # stable: the order of the table within a verb
 
 
 PLANNED: list[Entry] = _read()

@@ -213,7 +213,7 @@ class Entry:
 
     def to_dict(self) -> dict[str, Any]:
         """The line of ``labelwright methods --json``."""
-        keys = ("name", "verb", "sheet", "state", "has", "flaw", "gives", "paper", "title", "summary", "domain")
+        keys = ("name", "verb", "sheet", "state", "has", "flaw", "gives", "paper")
         return {k: list(v) if isinstance(v := getattr(self, k), tuple) else v for k in keys}
 
 
@@ -288,7 +288,6 @@ def methods(*, have: str | None = None, flaw: str | None = None, want: str | Non
     InputError
         If a word is outside the vocabulary.
     """
-    from labelwright import check
     from labelwright._index import METHODS
     from labelwright._planned import PLANNED
 
@@ -298,8 +297,10 @@ def methods(*, have: str | None = None, flaw: str | None = None, want: str | Non
         (want, "--want", list(Want)),
         (verb, "--verb", list(VERBS)),
     ):
-        if word is not None:
-            check.one_of(kind, word, allowed)
+        if word is not None and word not in allowed:
+            from labelwright import check  # imports NumPy, which listing methods should not cost
+
+            check.one_of(kind, word, [w.value if isinstance(w, StrEnum) else w for w in allowed])
     rows = [*METHODS, *_third_party(), *PLANNED]
     return [
         e

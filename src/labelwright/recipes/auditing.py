@@ -1,0 +1,140 @@
+"""The work of ``audit``: probabilities from files where given, the auditor, limits, findings, summary and report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from labelwright import check
+from labelwright.errors import InputError
+from labelwright.recipes.perform import Written, method_of
+from labelwright.recipes.session import Session, write_json, writing
+from labelwright.recipes.sources import load_data, signals_from
+from labelwright.recipes.steps import WHOLE_AUDIT
+
+if TYPE_CHECKING:
+    from labelwright.data import Dataset
+    from labelwright.recipes.steps import Step
+    from labelwright.results import Audit
+
+__all__ = ["audit", "parse_limits", "summary_of"]
+
+
+def audit(run: Session) -> Written:
+    """Audit the dataset of the step; see the command line's contract for the files and the summary."""
+    from labelwright.training.fit import resolve_device
+
+    step, method = run.step, method_of(run.step)
+    limits = parse_limits(step.values["fail_on"])
+    resolve_device(step.values["device"])
+    data, signals = signals_from(step, load_data(step))
+    run.begin(data=data)
+    result: Audit = method.audit(data, signals=signals, seed=step.seed)  # type: ignore[attr-defined]
+    summary = summary_of(result, len(data))
+    exceeded = over(limits, summary)
+    from labelwright.report import croissant
+
+    with writing(run.partial):
+        result.write(run.partial)
+        write_json(run.partial / "summary.json", summary)
+        (run.partial / "report.html").write_text(page_of(result, data, run), encoding="utf-8")
+        write_json(run.partial / "croissant.json", croissant(data, run.partial / "findings.parquet", summary))
+    return Written(summary=summary, lines=lines_of(result, summary), exceeded=exceeded, status=str(result.status))
+
+
+def summary_of(result: Audit, n: int) -> dict[str, Any]:
+    """``{"n", "issues": {issue: {"flagged", "share"}}}``; issues that were looked for and not found are there with 0."""
+    counts = dict.fromkeys(result.facts.get("checked", ()), 0) | result.counts()
+    return {"n": n, "issues": {issue: {"flagged": k, "share": round(k / n, 6) if n else 0.0} for issue, k in counts.items()}}
+
+
+def parse_limits(words: tuple[str, ...]) -> dict[str, float]:
+    """``ISSUE=RATE`` words as numbers in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If a word has another form.
+    """
+    limits = {}
+    for word in words:
+        issue, equals, rate = word.partition("=")
+        try:
+            value = float(rate.rstrip("%")) / (100 if rate.endswith("%") else 1)
+        except ValueError:
+            value = -1.0
+        if not equals or not issue or not 0 <= value <= 1:
+            raise InputError(f"--fail-on {word}: write ISSUE=RATE with a rate in [0, 1].", hint="Example: --fail-on label_error=0.02")
+        limits[issue.replace("-", "_")] = value
+    return limits
+
+
+def over(limits: Mapping[str, float], summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """A line for each limit that is exceeded.
+
+    Raises
+    ------
+    InputError
+        If the audit did not look for the issue.
+    """
+    lines = []
+    for issue, rate in limits.items():
+        check.known_word("--fail-on issue", issue, summary["issues"], place="what this audit looked for")
+        flagged, n = summary["issues"][issue]["flagged"], summary["n"]
+        if n and flagged / n > rate:
+            lines.append(f"Limit exceeded: {issue} {flagged:,} of {n:,} ({flagged / n:.2%}) > {rate:.2%}.")
+    return tuple(lines)
+
+
+def lines_of(result: Audit, summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The summary for people, most frequent issue first."""
+    n = summary["n"]
+    rows = sorted(summary["issues"].items(), key=lambda kv: -kv[1]["flagged"])
+    found = [
+        f"  {issue.replace('_', ' '):<24}{facts['flagged']:>9,}  {facts['flagged'] / max(n, 1):7.2%}"
+        for issue, facts in rows
+        if facts["flagged"]
+    ]
+    clean = [issue.replace("_", " ") for issue, facts in rows if not facts["flagged"]]
+    head = f"{n:,} examples audited" + (":" if found else "; nothing was flagged.")
+    lines = [head, *found]
+    if clean and found:
+        lines.append(f"  nothing found: {', '.join(clean)}")
+    return (*lines, "Report: {out}/report.html")
+
+
+def page_of(result: Audit, data: Dataset, run: Session) -> str:
+    """The HTML report."""
+    from labelwright.report import audit_page, result_page
+
+    command = run.step.command()
+    if run.step.method not in (WHOLE_AUDIT, "label-errors") and not result.findings.height:
+        return result_page(result, data=data, command=command)
+    return audit_page(result, data=data, command=command, next=next_steps(result, run))
+
+
+def next_steps(result: Audit, run: Session) -> tuple[tuple[str, str], ...]:
+    """Commands that follow an audit."""
+    folder, step = run.out.name, run.step
+    if step.values["data"].endswith(".npy"):
+        return (("Repeat the audit.", f"labelwright rerun {folder}"),)
+    source = shlex.join([step.values["data"], *_reading(step)])
+    rows = []
+    if result.counts().get("label_error"):
+        corrected = f"{folder}-corrected"
+        rows += [
+            (
+                "Take the suggested labels (or --how drop, --how weight; a review file lets a person decide).",
+                f"labelwright annotate correct {source} --findings {folder} --out {corrected}",
+            ),
+            ("Train on the corrected data.", f"labelwright learn cross-entropy {corrected} --test TEST_DATA"),
+            ("Or learn in spite of the wrong labels.", f"labelwright learn elr {source} --test TEST_DATA"),
+        ]
+    return (*rows, ("Repeat the audit and compare its figures.", f"labelwright rerun {folder}"))
+
+
+def _reading(step: Step) -> list[str]:
+    """The options that say how to read the dataset."""
+    names = ("labels", "inputs", "ids", "split")
+    return [w for n in names if step.values.get(n) is not None for w in (f"--{n}", str(step.values[n]))]

@@ -1,0 +1,286 @@
+"""What a step reads: its dataset, and files of probabilities and features that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labelwright import check
+from labelwright.errors import InputError
+from labelwright.labels import ClassLabels, MultiLabels, SoftLabels
+
+if TYPE_CHECKING:
+    from labelwright.data import Dataset
+    from labelwright.recipes.steps import Step
+    from labelwright.signals import Signals
+
+__all__ = ["Matrix", "load_data", "load_second", "on_columns", "read_matrix", "signals_from"]
+
+SUM_TOLERANCE = 1e-2  # tells a row of rounded probabilities from a header of class numbers
+
+
+def load_data(step: Step, name: str = "data") -> Dataset:
+    """The dataset a step names; a bare ``.npy`` holds labels, which is enough where ``probs`` are given."""
+    from labelwright.data.readers import load
+
+    source, values = step.values[name], step.values
+    options = {k: values.get(k) for k in ("labels", "inputs", "ids", "split")}
+    if Path(source).suffix == ".npy":
+        return _bare_labels(Path(source), has_probs=values.get("probs") is not None, **options)
+    return load(source, **options)
+
+
+def load_second(step: Step, name: str) -> Dataset | None:
+    """Test or validation data of a step, read like its dataset where they are a table too."""
+    from labelwright.data.readers import load
+
+    source = step.values[name]
+    if source is None:
+        return None
+    named = step.values.get(f"{name}_labels")
+    options = {k: step.values.get(k) for k in ("labels", "inputs", "ids")} if _has_columns(source) else {}
+    options |= {"split": step.values.get(f"{name}_split")} | ({} if named is None else {"labels": named})
+    return load(source, **options)
+
+
+def _has_columns(source: str) -> bool:
+    """Whether names of columns mean something for `source`: tables and archives, but no built-in data, image or dataset folders."""
+    path = Path(source).expanduser()
+    return path.is_file() and path.suffix != ".json" and "ubyte" not in path.name
+
+
+def _bare_labels(path: Path, *, has_probs: bool, **options: Any) -> Dataset:
+    from labelwright.data import Dataset, Info
+
+    path = check.path_exists("dataset", path)
+    if not has_probs:
+        raise InputError(
+            f"{path} holds labels alone.", hint="Give their probabilities too: --probs FILE. Or save an .npz with arrays x and y."
+        )
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"--{name} has no effect on {path}.", hint="Leave it out.")
+    values = _array(path)
+    if values.ndim != 1:
+        raise InputError(f"{path} must hold one label an example, shape (N,); it has shape {values.shape}.")
+    if not len(values):
+        raise InputError(f"{path} holds no labels.")
+    if values.dtype.kind in "iub":
+        numbers = np.asarray(values, dtype=np.int64)
+        if (low := int(numbers.min())) < -1:
+            raise InputError(f"{path}: labels must be class indices from 0 (-1 = unknown); row {int(numbers.argmin())} is {low}.")
+        labels = ClassLabels(values=numbers)
+    elif values.dtype.kind in "US":
+        labels = ClassLabels.encode(values.astype(str))
+    else:
+        raise InputError(f"{path} must hold integers or strings; got dtype {values.dtype}.")
+    inputs = np.zeros((len(values), 0), dtype=np.float32)  # nothing but labels is known of these examples
+    return Dataset(inputs=inputs, labels=labels, info=Info(name=path.stem, source=str(path)))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A file of numbers, a row an example: `values` (N, C), possibly memory-mapped; `names` of columns and `ids` of rows where the file has them."""
+
+    values: np.ndarray
+    names: tuple[str, ...] | None = None
+    ids: np.ndarray | None = None
+
+
+def read_matrix(path: str | Path, *, what: str, n: int | None = None) -> Matrix:
+    """Numbers from ``.npy`` (memory-mapped), ``.npz`` (array `what`, or the only matrix; names in ``classes``, ids in ``ids``) or ``.csv``
+    (with or without a header; a column ``id`` gives the ids).
+
+    Raises
+    ------
+    InputError
+        If the file is absent, damaged, or holds no matrix of numbers.
+    """
+    path = check.path_exists(f"--{what}", path)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        made = Matrix(_array(path))
+    elif suffix == ".npz":
+        made = _archive(path, what)
+    elif suffix in (".csv", ".tsv", ".txt"):
+        made = _text(path, n)
+    else:
+        raise InputError(f"--{what} {path} must be .npy, .npz or .csv.")
+    if made.values.ndim != 2 or made.values.dtype.kind not in "fiub":
+        raise InputError(f"{path} must hold numbers of shape (N, columns); it has shape {made.values.shape}, dtype {made.values.dtype}.")
+    if made.values.dtype == np.float16:
+        made = replace(made, values=np.asarray(made.values, dtype=np.float32))
+    return made
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (ValueError, EOFError, OSError) as err:
+        reason = "it holds Python objects" if "allow_pickle" in str(err) else str(err) or "it is empty"
+        raise InputError(
+            f"{path} cannot be read as a NumPy array: {reason}.", hint="It may be truncated; write it again with numpy.save."
+        ) from err
+
+
+def _archive(path: Path, what: str) -> Matrix:
+    import zipfile
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as err:
+        raise InputError(f"{path} cannot be read as .npz: {err}.", hint="It may be truncated; write it again with numpy.savez.") from err
+    matrices = [k for k, v in arrays.items() if v.ndim == 2]
+    name = what if what in matrices else matrices[0] if len(matrices) == 1 else ""
+    if not name:
+        raise InputError(f"{path} must hold a matrix called {what!r}; it holds {', '.join(arrays) or 'nothing'}.")
+    classes = arrays.get("classes")
+    return Matrix(arrays[name], None if classes is None else tuple(str(c) for c in classes.tolist()), arrays.get("ids"))
+
+
+def _text(path: Path, n: int | None) -> Matrix:
+    """Fields separated by commas, or tabs in ``.tsv``. The first line is a header if a field is no number, or if there is one line more than examples."""
+    import csv
+    import io
+
+    import polars as pl
+
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise InputError(f"{path} is not UTF-8 text: byte {err.start}.", hint="Save it as UTF-8.") from err
+    first = next(csv.reader(io.StringIO(text), delimiter=separator), [])
+    if not first:
+        raise InputError(f"{path} is empty.")
+    header = not all(_is_number(f) for f in first) or (n is not None and _lines(text) == n + 1)
+    try:
+        frame = pl.read_csv(io.BytesIO(text.encode()), separator=separator, has_header=header, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, ValueError) as err:
+        raise InputError(f"{path} cannot be read as a table: {str(err).splitlines()[0]}.", hint="Every line needs as many fields.") from err
+    ids = None
+    if header and "id" in frame.columns:
+        ids = frame.get_column("id").to_numpy()
+        frame = frame.drop("id")
+    for name in frame.columns:
+        column = frame.get_column(name)
+        if not column.dtype.is_numeric():
+            wrong = next((i for i, v in enumerate(column.to_list()) if v is None or not _is_number(str(v))), 0)
+            raise InputError(f"{path}: column {name!r} must hold numbers; row {wrong} is {column[wrong]!r}.")
+    values = frame.to_numpy().astype(np.float64)
+    return Matrix(values, tuple(frame.columns) if header else None, ids)
+
+
+def _lines(text: str) -> int:
+    return sum(1 for line in text.splitlines() if line.strip())
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def on_columns(labels: ClassLabels, matrix: Matrix, *, place: str) -> ClassLabels:
+    """`labels` numbered by the columns of `matrix`: the file's own names where it has them, else column j is class j for integer
+    labels and the j-th name otherwise. Classes without examples may have columns.
+
+    Raises
+    ------
+    InputError
+        If a label that occurs has no column.
+    """
+    width = matrix.values.shape[1]
+    names: Sequence[str]
+    if matrix.names is not None:
+        names = matrix.names
+        if len(names) != width:
+            raise InputError(f"{place} has {width} columns, but names {len(names)} classes.")
+    elif all(name.isdecimal() for name in labels.names):
+        names = [str(j) for j in range(width)]
+    else:
+        names = labels.names
+        if len(names) != width:
+            raise InputError(
+                f"{place} has {width} columns, but the labels have {len(names)} classes.",
+                hint="Column j must be the j-th name in sorted order; a CSV header or an npz array 'classes' names the columns.",
+            )
+    present = {labels.names[j] for j in np.flatnonzero(labels.counts()).tolist()}
+    missing = sorted(present - set(names), key=lambda w: (len(w), w))
+    if missing:
+        row = int(np.argmax(labels.values == list(labels.names).index(missing[0])))
+        shown = f"0..{width - 1}" if matrix.names is None else ", ".join(names[:12])
+        raise InputError(
+            f"label {missing[0]!r} (row {row}) has no column in {place}; its {width} columns are {shown}.{check.nearest(missing[0], names)}",
+            hint="Integer labels count columns from 0; a CSV header or an npz array 'classes' names them.",
+        )
+    if tuple(names) == tuple(labels.names):
+        return labels
+    place_of = {name: j for j, name in enumerate(names)}
+    table = np.array([*(place_of.get(name, -1) for name in labels.names), -1], dtype=np.int64)
+    return ClassLabels(values=table[labels.values], names=tuple(names))
+
+
+def _rows(matrix: Matrix, data: Dataset, place: str) -> np.ndarray:
+    """The rows in the dataset's order."""
+    if matrix.ids is not None:
+        wanted = data.ids if data.ids.dtype.kind != "U" else data.ids.astype(str)
+        ids = matrix.ids.astype(str) if data.ids.dtype.kind == "U" else matrix.ids
+        order = {i: row for row, i in enumerate(ids.tolist())}
+        missing = [i for i in wanted.tolist() if i not in order]
+        if missing:
+            raise InputError(f"{len(missing):,} ids of the dataset are not in {place}, first {missing[0]!r}.")
+        return matrix.values[[order[i] for i in wanted.tolist()]]
+    if len(matrix.values) != len(data):
+        raise InputError(
+            f"{place} has {len(matrix.values):,} rows, but the dataset has {len(data):,} examples.",
+            hint="They must be the same rows, in order.",
+        )
+    return matrix.values
+
+
+def signals_from(step: Step, data: Dataset) -> tuple[Dataset, Signals | None]:
+    """The signals that files give, and the dataset with its classes numbered by the columns of the probabilities. None without files."""
+    from labelwright.signals import Signals
+
+    probs, features = step.values.get("probs"), step.values.get("features")
+    if probs is None and features is None:
+        return data, None
+    found: dict[str, Any] = {}
+    if probs is not None:
+        matrix = read_matrix(probs, what="probs", n=len(data))
+        rows = _rows(matrix, data, str(probs))
+        if isinstance(data.labels, SoftLabels):
+            data = data.with_labels(data.labels.harden())
+        if isinstance(data.labels, ClassLabels):
+            data = data.with_labels(on_columns(data.labels, matrix, place=str(probs)))
+            check.probabilities(str(probs), rows)
+        elif isinstance(data.labels, MultiLabels):
+            rows = _multi(data.labels, matrix, rows, str(probs))
+        else:
+            raise InputError("--probs need labels with classes.", hint="Name the label column with --labels COLUMN.")
+        found |= {"probs": rows, "out_of_sample": True, "probs_source": f"declared out-of-sample by the caller: {Path(probs).name}"}
+    if features is not None:
+        values = _rows(read_matrix(features, what="features", n=len(data)), data, str(features))
+        check.finite(str(features), values)
+        found |= {"embeddings": values, "embeddings_source": f"given: {Path(features).name}"}
+    return data, Signals(**found)
+
+
+def _multi(labels: MultiLabels, matrix: Matrix, rows: np.ndarray, place: str) -> np.ndarray:
+    names = matrix.names if matrix.names is not None else tuple(labels.names)
+    if rows.shape[1] != len(labels.names) or set(names) != set(labels.names):
+        raise InputError(f"{place} has columns {list(names)[:8]}, but the labels are {list(labels.names)[:8]}.")
+    rows = rows[:, [names.index(n) for n in labels.names]]
+    bad = ~((rows >= 0) & (rows <= 1)).all(1)
+    if bad.any():
+        raise InputError(f"{place} must hold numbers in [0, 1]: {int(bad.sum()):,} rows do not, first row {int(bad.argmax())}.")
+    return rows

@@ -1,0 +1,371 @@
+"""One step of work as plain values: a verb, a method, its arguments. The command line, ``run.json`` and a recipe file all describe this.
+
+The tables here say which arguments a verb takes. Options, help texts, the check of a recipe file and
+of ``run.json`` are all read from them, and nothing heavy is imported: ``--help`` costs no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from labelwright.errors import InputError
+from labelwright.registry import VERBS, Entry, Option, methods
+
+__all__ = ["Argument", "Step", "arguments_of", "entry_of", "options_of"]
+
+CORRECT = "correct"
+"""The one word of ``annotate`` that is no method: it applies the findings of an audit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Argument(Option):
+    """An argument of a verb. `path`: a dataset, file or folder, stored relative to the output folder. `positional`: given without its name."""
+
+    path: bool = False
+    positional: bool = False
+    required: bool = False
+
+
+def _data(
+    help: str = "Dataset: a folder of images, a CSV, JSONL, Parquet or NPZ file, a dataset folder, or digits, wine, breast-cancer.",
+) -> Argument:
+    return Argument(name="data", type=str, default=None, help=help, path=True, positional=True, required=True)
+
+
+LABELS = Argument(name="labels", type=str | None, default=None, help="Column that holds the labels.")
+INPUTS = Argument(
+    name="inputs",
+    type=str | None,
+    default=None,
+    help="Column that holds the inputs, or several separated by commas; all others by default.",
+)
+IDS = Argument(name="ids", type=str | None, default=None, help="Column that holds the ids; 'id' by default, else the row number.")
+SPLIT = Argument(name="split", type=str | None, default=None, help="Use only the rows, or the subfolder, of this split.")
+TABLE = (LABELS, INPUTS, IDS, SPLIT)
+SEED = Argument(name="seed", type=int, default=0, help="Seed of everything random; the same seed gives the same result.")
+DEVICE = Argument(name="device", type=str, default="auto", help="auto (CUDA where present), cpu, cuda, cuda:1, mps.")
+PROBS = Argument(
+    name="probs",
+    type=str | None,
+    default=None,
+    help="Out-of-sample class probabilities, .npy, .npz or .csv. Column j is class j for integer labels, else the j-th name in sorted order; "
+    "a CSV header or an npz array 'classes' overrides.",
+    path=True,
+)
+FEATURES = Argument(
+    name="features", type=str | None, default=None, help="Feature vectors, .npy, .npz or .csv, one row an example.", path=True
+)
+NET = Argument(
+    name="net",
+    type=str | None,
+    default=None,
+    help="Network: a name (mlp, convnet, …) or name:argument=value,…; without it a small one that suits the inputs.",
+)
+SIGNALS = (PROBS, FEATURES)
+
+VERB_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
+    "audit": (
+        _data(),
+        *TABLE,
+        *SIGNALS,
+        Argument(
+            name="fail_on",
+            type=tuple[str, ...],
+            default=(),
+            help="ISSUE=RATE: exit with code 1 when more than this share is flagged for the issue. May be repeated.",
+        ),
+        SEED,
+        DEVICE,
+    ),
+    "annotate": (_data(), *TABLE, *SIGNALS, SEED, DEVICE),
+    "select": (
+        _data(),
+        Argument(name="keep", type=float, default=None, help="Share of the examples to keep, in (0, 1].", required=True),
+        *TABLE,
+        *SIGNALS,
+        SEED,
+        DEVICE,
+    ),
+    "condense": (
+        _data(),
+        Argument(name="per_class", type=int, default=None, help="Condensed examples a class.", required=True),
+        *TABLE,
+        NET,
+        SEED,
+        DEVICE,
+    ),
+    "learn": (
+        _data(),
+        Argument(
+            name="test",
+            type=str | None,
+            default=None,
+            help="Test data with good labels: measured once, after the last decision.",
+            path=True,
+        ),
+        Argument(
+            name="val",
+            type=str | None,
+            default=None,
+            help="Validation data for every choice; without it a seeded tenth of the training data, with labels as noisy as the rest.",
+            path=True,
+        ),
+        Argument(name="test_labels", type=str | None, default=None, help="Label column of the test data, where it is not --labels."),
+        Argument(name="test_split", type=str | None, default=None, help="Use only this split of the test data."),
+        Argument(name="val_split", type=str | None, default=None, help="Use only this split of the validation data."),
+        *TABLE,
+        NET,
+        SEED,
+        DEVICE,
+    ),
+    "forget": (
+        Argument(name="model", type=str, default=None, help="Folder written by learn.", path=True, positional=True, required=True),
+        _data("The model's training data."),
+        Argument(name="ids", type=str, default=None, help="Text file with the ids to forget, one a line.", path=True, required=True),
+        *TABLE,
+        SEED,
+        DEVICE,
+    ),
+    "certify": (
+        _data(),
+        Argument(name="model", type=str | None, default=None, help="Folder written by learn.", path=True),
+        *TABLE,
+        SEED,
+        DEVICE,
+    ),
+}
+CORRECT_ARGUMENTS = (
+    _data("The dataset that was audited."),
+    Argument(name="findings", type=str, default=None, help="Folder written by audit.", path=True, required=True),
+    Argument(
+        name="how",
+        type=Literal["relabel", "drop", "weight"],
+        default="relabel",
+        help="relabel: the suggested class; drop: leave flagged examples out; weight: keep them with a lower weight.",
+    ),
+    Argument(
+        name="threshold", type=float | None, default=None, help="Act on scores at or above this, in [0, 1]; without it on what is flagged."
+    ),
+    Argument(
+        name="review",
+        type=str | None,
+        default=None,
+        help="CSV or Parquet with a person's decisions, which come before all else (see review.csv in the output folder).",
+        path=True,
+    ),
+    *TABLE,
+    SEED,
+)
+HIDDEN_FIT = frozenset({"checkpoint", "device"})
+"""Fields of the training recipe that have an argument of their own or belong to the output folder."""
+WHOLE_AUDIT = "data-audit"
+"""What ``audit`` runs without a METHOD."""
+
+
+def fit_options(entry: Entry | None) -> tuple[Option, ...]:
+    """Fields of the training recipe as options with default None (the method's own recipe), less those the method has itself."""
+    from labelwright._index import FIT
+
+    own = {o.name for o in entry.options} if entry is not None else set()
+    return tuple(
+        replace(o, type=o.type | None, default=None, help=f"{o.help.rstrip('.')}. Default: the method's own.")
+        for o in FIT
+        if o.name not in own | HIDDEN_FIT
+    )
+
+
+def entry_of(verb: str, method: str) -> Entry:
+    """The registry's line of an available method.
+
+    Raises
+    ------
+    InputError
+        If the verb or the method is unknown, or the method is only planned.
+    """
+    from labelwright import check
+
+    check.one_of("verb", verb, VERBS)
+    entries = {e.name: e for e in methods(verb=verb)}
+    if method not in entries:
+        words = [*entries, CORRECT] if verb == "annotate" else [*entries]
+        raise InputError(
+            f"{verb} has no method {method!r}.{check.nearest(method, words)}", hint=f"See them with: labelwright methods --verb {verb}"
+        )
+    if not entries[method].target:
+        raise InputError(f"{verb} {method} is planned, not yet available.", hint="See what is available with: labelwright methods")
+    return entries[method]
+
+
+def arguments_of(verb: str, method: str) -> tuple[Argument, ...]:
+    """The arguments of a verb, apart from a method's own fields."""
+    return CORRECT_ARGUMENTS if (verb, method) == ("annotate", CORRECT) else VERB_ARGUMENTS[verb]
+
+
+def options_of(verb: str, method: str) -> tuple[Option, ...]:
+    """Everything a step may be given: the verb's arguments, the method's fields, the training recipe's where the verb trains."""
+    shared = arguments_of(verb, method)
+    if (verb, method) == ("annotate", CORRECT):
+        return shared
+    entry = entry_of(verb, method)
+    fit = fit_options(entry) if verb in ("learn", "condense", "forget") else ()
+    taken = {o.name for o in shared}
+    return (*shared, *entry.options, *(o for o in fit if o.name not in taken))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A verb, a method and every argument, defaults included. `values` hold what `options_of` names, nothing else."""
+
+    verb: str
+    method: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, verb: str, method: str, given: Mapping[str, Any], *, place: str = "the arguments") -> Step:
+        """A step from the arguments `given`; the others take their defaults.
+
+        Raises
+        ------
+        InputError
+            If a name is unknown (the nearest is suggested), a value has the wrong type, or a required one is missing.
+        """
+        from labelwright import check
+
+        options = {o.name: o for o in options_of(verb, method)}
+        for name in given:
+            if name not in options:
+                raise InputError(f"{name!r} is no argument of {verb} {method} ({place}).{check.nearest(name, options)}")
+        values = {name: convert(o, given[name]) if name in given else o.default for name, o in options.items()}
+        missing = [n for n, o in options.items() if isinstance(o, Argument) and o.required and values[n] is None]
+        if missing:
+            raise InputError(f"{verb} {method} needs {missing[0]!r} ({place}): {options[missing[0]].help}")
+        return cls(verb=verb, method=method, values=values)
+
+    @property
+    def seed(self) -> int:
+        return int(self.values["seed"])
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Names of the arguments that are places on disk."""
+        return tuple(a.name for a in arguments_of(self.verb, self.method) if a.path)
+
+    def method_fields(self) -> dict[str, Any]:
+        """The arguments that are fields of the method class."""
+        return {o.name: self.values[o.name] for o in entry_of(self.verb, self.method).options}
+
+    def fit_fields(self) -> dict[str, Any]:
+        """The fields of the training recipe that were given."""
+        own = {o.name for o in entry_of(self.verb, self.method).options}
+        names = {o.name for o in fit_options(None)} - own - {a.name for a in arguments_of(self.verb, self.method)}
+        return {n: v for n, v in self.values.items() if n in names and v is not None}
+
+    def stored(self, folder: Path) -> dict[str, Any]:
+        """Values as ``run.json`` holds them: existing places relative to `folder` (``./…`` or ``../…``), so that both move together."""
+        values = dict(self.values)
+        for name in self.paths:
+            if isinstance(values[name], str):
+                values[name] = relative_to(values[name], folder)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def restore(cls, record: Mapping[str, Any], folder: Path) -> Step:
+        """The step that `stored` wrote into `folder`."""
+        verb, method = str(record.get("verb", "")), str(record.get("method", ""))
+        arguments = dict(record.get("arguments", {}))
+        step = cls.of(verb, method, arguments, place=f"{folder / 'run.json'}")
+        found = {
+            n: str(Path(os.path.normpath(folder / v)))
+            for n in step.paths
+            if isinstance(v := step.values[n], str) and v.startswith(("./", "../"))
+        }
+        return replace(step, values={**step.values, **found})
+
+    def command(self, *, folder: Path | None = None) -> str:
+        """The command line that repeats this step, settings that are defaults left out."""
+        words = ["labelwright", self.verb]
+        if (self.verb, self.method) != ("audit", WHOLE_AUDIT):
+            words.append(self.method)
+        flags: list[str] = []
+        for option in options_of(self.verb, self.method):
+            value = self.values[option.name]
+            if isinstance(option, Argument) and option.positional:
+                words.append(str(value))
+            elif value != option.default:
+                flag = "--" + option.name.replace("_", "-")
+                if isinstance(value, bool):
+                    flags.append(flag if value else "--no-" + flag[2:])
+                else:
+                    flags += [w for v in (value if isinstance(value, (tuple, list)) else (value,)) for w in (flag, str(v))]
+        if folder is not None:
+            flags += ["--out", str(folder)]
+        return shlex.join(words + flags)
+
+
+def relative_to(place: str, folder: Path) -> str:
+    """An existing place relative to `folder`, marked by a leading ``./`` or ``../``; a name that is no place stays as it is."""
+    path = Path(place).expanduser()
+    if not path.exists():
+        return place
+    try:
+        found = os.path.relpath(path.resolve(), Path(folder).resolve())
+    except ValueError:  # another drive
+        return str(path.resolve())
+    return found.replace(os.sep, "/") if found.startswith("..") else "./" + found.replace(os.sep, "/")
+
+
+def convert(option: Option, value: Any) -> Any:
+    """`value` as the option's type; integers pass for floats, lists for tuples, nothing else is bent.
+
+    Raises
+    ------
+    InputError
+        If it is of another type.
+    """
+    kinds = get_args(option.type) if _is_union(option.type) else (option.type,)
+    for kind in kinds:
+        ok, made = _as(kind, value)
+        if ok:
+            return made
+    words = " or ".join(_word(k) for k in kinds if k is not type(None))
+    raise InputError(f"{option.name} must be {words}; got {value!r}.")
+
+
+def _is_union(kind: Any) -> bool:
+    return type(kind).__name__ in ("UnionType", "Union", "_UnionGenericAlias")
+
+
+def _as(kind: Any, value: Any) -> tuple[bool, Any]:
+    if kind is None or kind is type(None):
+        return value is None, None
+    if get_origin(kind) is Literal:
+        return value in get_args(kind), value
+    if kind is tuple or get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            return False, None
+        inner = get_args(kind)
+        if not inner:
+            return True, tuple(value)
+        each = (inner[0],) * len(value) if len(inner) == 2 and inner[1] is Ellipsis else inner
+        if len(each) != len(value):
+            return False, None
+        parts = [_as(k, v) for k, v in zip(each, value, strict=True)]
+        return all(ok for ok, _ in parts), tuple(v for _, v in parts)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool), float(value) if isinstance(value, (int, float)) else None
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool), value
+    return isinstance(value, kind), value
+
+
+def _word(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(repr(a) for a in get_args(kind))
+    if get_origin(kind) is tuple:
+        return "a list of " + _word(get_args(kind)[0])
+    return {int: "an integer", float: "a number", str: "text", bool: "true or false"}.get(kind, str(kind))
