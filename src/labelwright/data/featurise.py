@@ -5,7 +5,7 @@
 | vectors (N, D) | (N, D), each column to mean 0 and deviation 1 |
 | arrays (N, C, …) | the same, each channel over examples and places |
 | images | (N, C, H, W): decoded, brought to one size, scaled to [0, 1], each channel standardised |
-| texts | (N, D): TF-IDF and truncated SVD, each component standardised |
+| texts | (N, D): TF-IDF and truncated SVD, each component centred, all brought to one scale |
 | tables | (N, D): numbers imputed with the median and standardised, gaps marked, words one-hot |
 """
 

@@ -1,4 +1,4 @@
-"""Texts: TF-IDF, truncated SVD, then each component standardised."""
+"""Texts: TF-IDF and truncated SVD, centred and brought to one scale."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ RARE = 1_000  # documents from which on terms of a single document are left out
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextFeaturiser(Featuriser, kind="texts"):
-    """Texts to (N, D): TF-IDF over words and word pairs (characters where there are no spaces), D leading SVD directions, standardised.
+    """Texts to (N, D): TF-IDF over words and word pairs (characters where there are no spaces), D leading SVD
+    directions, each centred, all divided by one number so that their mean variance is 1 (distances keep their proportions).
 
     `terms` (V,), `idf` float64 (V,), `basis` float32 (V, D), `mean` and `scale` float64 (D,). A text without
     any known term maps to the image of the zero vector.
@@ -76,10 +77,9 @@ class TextFeaturiser(Featuriser, kind="texts"):
             scale=np.ones(size),
         )
         projected = blank._project(texts).astype(np.float64)
-        std = projected.std(0)
-        # directions beyond the rank of the data carry rounding only
-        flat = std <= 1e-6 * max(std.max(initial=0.0), 1e-12)
-        scale = np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, std))
+        # one scale for all: dividing each direction by its own deviation would blow up the trailing ones, which are noise
+        spread = float(np.sqrt(projected.var(0).mean()))
+        scale = np.full(size, 1.0 / spread if spread > 0 else 0.0)
         return cls(terms=blank.terms, analyzer=analyzer, idf=blank.idf, basis=blank.basis, mean=projected.mean(0), scale=scale)
 
     @cached_property

@@ -109,6 +109,8 @@ def read_npz(
 
     Other arrays with a row an example become columns; `classes` (or `names`) holds class names. Never unpickles.
     """
+    if not zipfile.is_zipfile(path):  # NumPy would take any other file for a pickle and say so
+        raise InputError(f"{path} cannot be read as NPZ.", hint="It may be truncated; copy or write it again.")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}

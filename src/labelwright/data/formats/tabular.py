@@ -158,6 +158,8 @@ def _csv(path: Path, separator: str) -> pl.DataFrame:
         separator = next((s for s in (";", "\t") if s in first), ",")
     if not head.strip():
         raise InputError(f"{path} holds no rows.")
+    if head[:2] in ENCODINGS:  # half of its bytes are zeros, which are valid UTF-8
+        raise InputError(f"{path} cannot be read as CSV: {not_utf8(path)}.")
     source: Any = path if path.suffix.lower() != ".gz" else io.BytesIO(b"".join(blocks(path)))
     try:
         frame = pl.read_csv(source, separator=separator, infer_schema=False)
@@ -176,7 +178,7 @@ def _mend(reason: str) -> str:
 
 def _ragged(path: Path, separator: str) -> str:
     """The first row with another number of fields than the header, in words, or an empty string. One row in memory at a time."""
-    with open_binary(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+    with open_binary(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="") as text:
         reader = csv.reader(text, delimiter=separator)
         try:
             width = len(next(reader, []))
