@@ -66,7 +66,8 @@ class ExampleTable(nn.Module):
             count = engine.sum(self.touched.to(torch.float32))
             # a row written by one process is a sum of itself and zeros: exact; half precision adds up in float32
             wide = torch.promote_types(self.values.dtype, torch.float32)
-            total = engine.sum(self.values.to(wide) * self.touched[:, None])
+            written = torch.where(self.touched[:, None], self.values.to(wide), torch.zeros((), dtype=wide, device=self.values.device))
+            total = engine.sum(written)
             merged = (total / count.clamp_min(1)[:, None]).to(self.values.dtype)
             self.values.copy_(torch.where(count[:, None] > 0, merged, self.values))
         self.touched.zero_()
