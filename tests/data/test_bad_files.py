@@ -55,8 +55,9 @@ def test_not_utf8(tmp_path: Path, packed: bool):
     refuse(path, rf"byte 0xe9 at offset {offset:,} \(line 202\) is not UTF-8 .*iconv")
     (tmp_path / "wide.csv").write_bytes(GOOD.encode("utf-16"))
     refuse(tmp_path / "wide.csv", "it is UTF-16")
-    (tmp_path / "t.jsonl").write_bytes(b'{"text": "ok", "label": "a"}\n{"text": "caf\xe9", "label": "a"}\n')
-    refuse(tmp_path / "t.jsonl", r"offset 43 \(line 2\)")
+    lines = b'{"text": "ok", "label": "a"}\n{"text": "caf\xe9", "label": "a"}\n'
+    (tmp_path / "t.jsonl").write_bytes(lines)
+    refuse(tmp_path / "t.jsonl", rf"offset {lines.index(0xE9)} \(line 2\)")
 
 
 def test_the_place_is_right_across_blocks(tmp_path: Path, monkeypatch):

@@ -16,6 +16,7 @@ from labelwright.data.formats.hub import PREFIX, read_hub
 from labelwright.data.formats.tabular import read_table, suffix_of
 from labelwright.data.store import MANIFEST, read_saved
 from labelwright.errors import InputError
+from labelwright.labels import ClassLabels
 
 __all__ = ["load"]
 
@@ -40,7 +41,7 @@ def load(
     ``digits``, ``wine``, ``breast-cancer``     real data that ship with scikit-learn (``./digits`` is a folder)
     a folder of images                          a subfolder a class, or flat; ``train/``, ``test/`` on top; a
                                                 ``metadata.csv`` with file names
-    a folder written by ``Dataset.save``        exactly what was saved
+    a folder written by ``Dataset.save``        exactly what was saved; `labels` may name a column (``given_label``)
     ``.csv .tsv .jsonl`` (also ``.gz``),        a table; images as files, or as Hugging Face structs {bytes, path}
     ``.parquet``
     ``.npz``                                    arrays x (inputs, images, data, features), y (labels, target)
@@ -101,13 +102,27 @@ def load(
 
 def _folder(path: Path, *, split: str | None, names: Sequence[str] | None, **columns: Any) -> Dataset:
     if (path / MANIFEST).exists():
-        _no_effect(str(path), names=names, **columns)
-        return _kept(read_saved(path), split)
+        labels = columns.pop("labels")
+        _no_effect(str(path), **columns)
+        return _relabelled(_kept(read_saved(path), split), labels, names)
     for name in METADATA:
         if (path / name).exists():
             return dataset_from(read_table(path / name), split=split, names=names, **columns)
     _no_effect(str(path), **columns)
     return read_folder(path, split=split, names=names)
+
+
+def _relabelled(data: Dataset, labels: Any, names: Sequence[str] | None) -> Dataset:
+    """With the column `labels` (``given_label``, say) as class labels, numbered as the dataset's own where they have the same names."""
+    if labels is None or (labels == data.info.label_name and labels not in data.columns):
+        _no_effect(data.info.source or "a dataset folder", names=names)
+        return data
+    column = data.columns[check.known_word("label column", labels, data.columns, place="the dataset folder")]
+    words = [None if w is None else str(w) for w in column.tolist()]
+    own = data.labels.names if isinstance(data.labels, ClassLabels) else ()
+    if names is None and {w for w in words if w} <= set(own):
+        names = own
+    return data.with_labels(ClassLabels.encode(words, names or ()))
 
 
 def _other(path: Path, *, labels: Any, inputs: Any, ids: Any, split: str | None, names: Sequence[str] | None) -> Dataset:

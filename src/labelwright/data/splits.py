@@ -108,25 +108,29 @@ def _words(column: np.ndarray) -> np.ndarray:
 
 
 def _part(strata: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Mask of the second part: largest-remainder shares of every stratum, so that the total is right too."""
+    """Mask of the second part."""
+    small = _small_part(strata, min(fraction, 1 - fraction), rng)
+    return small if fraction <= 0.5 else ~small
+
+
+def _small_part(strata: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Mask of a part of at most one half: largest-remainder shares of every stratum, so that the total is right too; all but one at most."""
     counts = np.bincount(strata)
     exact = counts * fraction
     share = np.floor(exact).astype(np.int64)
+    left = max(1, round(len(strata) * fraction)) - int(share.sum())
     # ties of the remainders are broken by chance, else the first classes would always lose
-    order = np.lexsort((rng.random(len(counts)), -(exact - share)))
-    # NumPy rounds halves to even; the total is at least one example on each side
-    total = int(np.clip(np.round(len(strata) * fraction), 1, max(1, len(strata) - 1)))
-    share[order[: max(0, total - int(share.sum()))]] += 1
-    # the larger part keeps one of each class
-    share = np.minimum(share, np.maximum(counts - 1, 0)) if fraction <= 0.5 else np.maximum(share, np.minimum(counts, 1))
-    if not share.any():  # only classes of one example: something must go over
+    order = np.lexsort((rng.random(len(counts)), share - exact))
+    order = order[share[order] < counts[order] - 1]
+    share[order[: max(0, left)]] += 1
+    if not share.any() and len(strata) > 1:  # only classes of one example: one of them must go over
         share[int(rng.choice(np.flatnonzero(counts)))] = 1
-    second = np.zeros(len(strata), dtype=bool)
+    part = np.zeros(len(strata), dtype=bool)
     shuffled = rng.permutation(len(strata))
     shuffled = shuffled[np.argsort(strata[shuffled], kind="stable")]
     rank = np.arange(len(strata)) - np.repeat(np.cumsum(counts) - counts, counts)
-    second[shuffled] = rank < np.repeat(share, counts)
-    return second
+    part[shuffled] = rank < np.repeat(share, counts)
+    return part
 
 
 def _group_part(strata: np.ndarray, group: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,8 @@ def _read_inputs(folder: Path, storage: str) -> Any:
     return load_file(folder / "inputs.safetensors")["inputs"]
 
 
-def _write_rows(data: Dataset, folder: Path) -> dict[str, Any]:
-    """Ids and columns to ``rows.parquet``; their NumPy dtypes, which Parquet does not keep."""
+def _write_rows(data: Dataset, folder: Path) -> list[list[str]]:
+    """Ids and columns to ``rows.parquet``; their names in order and NumPy dtypes, which Parquet does not keep."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -177,15 +177,15 @@ def _write_rows(data: Dataset, folder: Path) -> dict[str, Any]:
                 f"{name} (dtype {array.dtype}) cannot be saved: {str(err).splitlines()[0]}.", hint="Use numbers, words or dates."
             ) from err
     pq.write_table(pa.table(made), folder / "rows.parquet")
-    return {name: array.dtype.str for name, array in arrays.items()}
+    return [[name, array.dtype.str] for name, array in arrays.items()]
 
 
-def _read_rows(folder: Path, dtypes: Mapping[str, str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _read_rows(folder: Path, dtypes: Sequence[Sequence[str]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder / "rows.parquet")
     arrays = {}
-    for name, dtype in dtypes.items():
+    for name, dtype in dtypes:
         column = table.column(name)
         if dtype == "|O":
             # element by element: NumPy would turn integers with gaps into floats
