@@ -117,9 +117,13 @@ class TargetTable(nn.Module):
         """Targets float32 (B, C) at `index` (B,)."""
         return self._dense(self.table.read(index))
 
-    def write(self, index: Tensor, targets: Tensor) -> Tensor:
-        """Store `targets` (B, C) at `index` (B,) and give back what an index now holds: the mean of its rows if it occurs more than once."""
-        targets = merged(index, targets)
+    def update(self, index: Tensor, probs: Tensor, *, beta: float) -> Tensor:
+        """:func:`next_target` of the rows `index` (B,) for predictions (B, C): stored and given back, in the precision of `probs`.
+
+        An index that occurs more than once gets the mean of its updates.
+        """
+        with torch.autocast(probs.device.type, enabled=False):
+            targets = merged(index, next_target(self.read(index).to(probs.dtype), probs, beta=beta))
         if self.kept:
             values, classes = targets.topk(self.kept, dim=1)
             self.table.write(index, torch.cat([values, classes.to(values.dtype)], dim=1))
@@ -171,10 +175,10 @@ class ELRLoss(nn.Module):
         """Loss of each example (B,): logits (B, C), labels int64 (B,), index int64 (B,). Updates the targets in training mode."""
         with torch.autocast(logits.device.type, enabled=False):
             logits = logits if logits.dtype == torch.float64 else logits.float()
-            target = self.table.read(index).to(logits.dtype)
             if self.training:
-                target = next_target(target, clamped(logits.detach().softmax(1)), beta=self.beta)
-                target = self.table.write(index, target)
+                target = self.table.update(index, clamped(logits.detach().softmax(1)), beta=self.beta)
+            else:
+                target = self.table.read(index).to(logits.dtype)
             return elr_losses(logits, labels, target, lam=self.lam)
 
     def forward(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
