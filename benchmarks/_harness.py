@@ -47,13 +47,18 @@ __all__ = ["Record", "arguments", "data_root", "machine", "mean_interval", "medi
 HERE = Path(__file__).resolve().parent
 
 
-def arguments(doc: str | None, *, seeds: int = 5, **flags: str) -> argparse.Namespace:
-    """``--seeds N`` and ``--quick`` (smallest size that still runs every arm), and one boolean flag for each of `flags` (name=help)."""
+def arguments(doc: str | None, *, seeds: int = 5, **flags: str | tuple[str, str]) -> argparse.Namespace:
+    """``--seeds N`` and ``--quick`` (smallest size that still runs every arm), and for each of `flags` a boolean flag
+    (name=help) or an option with a value (name=(default, help))."""
     parser = argparse.ArgumentParser(description=(doc or "").strip().split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=seeds, help=f"number of seeds (default {seeds})")
     parser.add_argument("--quick", action="store_true", help="a smoke run: tiny sizes, results under .benchmarks/, not for reporting")
     for name, text in flags.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
+        word = f"--{name.replace('_', '-')}"
+        if isinstance(text, tuple):
+            parser.add_argument(word, default=text[0], help=f"{text[1]} (default {text[0]})")
+        else:
+            parser.add_argument(word, action="store_true", help=text)
     args = parser.parse_args()
     if args.seeds < 1:
         parser.error("--seeds must be at least 1")
@@ -157,6 +162,11 @@ class Record:
         sys.stderr.write(f"[{self.slug}] {arm} seed {seed} {wanted or ''}: {entry.get('error', 'done')} in {entry['seconds']:.1f} s\n")
         return entry.get("metrics")
 
+    def done(self, arm: str, seed: int, *, setting: Mapping[str, Any] | None = None) -> bool:
+        """Whether (arm, seed, setting) is on disk without an error: lets a script skip what only that run needs."""
+        found = self._find(arm, seed, _plain(dict(setting or {})))
+        return found is not None and "error" not in found
+
     def _machine(self) -> int:
         """Place of this machine in the file's list; a resumed record may hold several."""
         here = machine()
@@ -221,9 +231,24 @@ class Record:
         beside.write_text(json.dumps(self.data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(beside, self.path)
 
+    def tables(self) -> str:
+        """One table for each group of runs that measure the same things."""
+        groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for run in self.data["runs"]:
+            names = tuple(m for m, v in run.get("metrics", {}).items() if _number(v) is not None)
+            groups.setdefault(names, []).append(run)
+        whole, parts = self.data, []
+        try:
+            for names, runs in groups.items():
+                self.data = whole | {"runs": runs}
+                parts.append(self.table(*names))
+        finally:
+            self.data = whole
+        return "\n\n".join(parts)
+
     def report(self, *metrics: str) -> None:
-        """Print the table of every setting, the verdicts and the notes."""
-        self.data["summary"] = self.table(*metrics).splitlines()
+        """Print a table (of `metrics`, or one for each group of runs that measure the same), the verdicts and the notes."""
+        self.data["summary"] = (self.table(*metrics) if metrics else self.tables()).splitlines()
         self.save()
         out = [f"{self.slug}: mean ± half of the 95 % t-interval over seeds", *self.data["summary"], ""]
         words = {True: "holds", False: "FAILS", None: "undecided"}
