@@ -140,6 +140,10 @@ def test_scores_in_closed_form():
     entropy = -(0.7 * math.log(0.7) + 0.2 * math.log(0.2) + 0.1 * math.log(0.1)) / math.log(3)
     w = entropy / 0.7
     assert score["confidence_weighted_entropy"][0] == pytest.approx(1 - math.log(1 + w) / w)
+    # certain and right: no error at all; certain and wrong: as if the given label had probability 1e-6
+    certain = find_label_errors([0, 1, 1], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], score="confidence_weighted_entropy").score
+    w = (-1e-6 * math.log(1e-6) - (1 - 1e-6) * math.log1p(-1e-6)) / math.log(2) / 1e-6
+    np.testing.assert_allclose(certain, [0, 1 - math.log(1 + w) / w, 0], rtol=1e-9)
 
 
 @settings(max_examples=40, deadline=None)

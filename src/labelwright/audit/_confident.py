@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from labelwright import check
 from labelwright.errors import InputError
@@ -247,5 +248,9 @@ def error_scores(labels: np.ndarray, probs: np.ndarray, rows: Rows, how: str) ->
             entropy[part] = -np.einsum("nc,nc->n", block, np.log(block))
     if how == "normalized_margin":
         return np.clip((1 - (given - other)) / 2, 0, 1)
-    ratio = np.maximum(entropy / np.log(c), SLACK) / np.maximum(given, SLACK)
-    return np.clip(1 - np.log1p(ratio) / ratio, 0, 1)
+    # below SLACK the given probability is raised to it, and the entropy to what it must then be at least; elsewhere the
+    # entropy of all classes is never below that of "given or not", so nothing changes
+    raised = np.clip(given, SLACK, 1)
+    least = -special.xlogy(raised, raised) - special.xlog1py(1 - raised, -raised)
+    ratio = np.maximum(entropy, least) / (np.log(c) * raised)
+    return np.clip(1 - np.log1p(ratio) / np.where(ratio > 0, ratio, 1), 0, 1) * (ratio > 0)

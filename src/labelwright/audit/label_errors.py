@@ -29,7 +29,8 @@ Same as cleanlab 2.9, flag for flag, with the defaults. What differs, and when i
   a threshold may fall on the other side.
 - Probabilities are checked: NaN, values outside [0, 1] and rows that do not sum to one are errors here. Classes without
   an example are an error unless ``allow_empty``; then, as in cleanlab, no example is ever counted into them.
-- The score is an error score: one minus cleanlab's label quality. Multi-label examples are flagged alike, class by class;
+- The score is an error score: one minus cleanlab's label quality. Where the entropy is exactly zero, the confidence-weighted
+  entropy is 0 for a label given with certainty and high for one ruled out; cleanlab calls both bad. Multi-label examples are flagged alike, class by class;
   unknown cells, which cleanlab does not have, take no part.
 """
 
