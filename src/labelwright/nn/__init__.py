@@ -5,6 +5,7 @@ from __future__ import annotations
 from labelwright.nn.defaults import AutoNet, default_net, resolved
 from labelwright.nn.ensembles import Ensemble, EnsembleNet
 from labelwright.nn.factories import NETS, NetFactory, factory_from, net_named, network, seeded, spec_of, split_head
+from labelwright.nn.hub import HuggingFace
 from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResNet
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ConvNet",
     "Ensemble",
     "EnsembleNet",
+    "HuggingFace",
     "NetFactory",
     "PreActResNet",
     "ResNet",
