@@ -286,6 +286,7 @@ def broken(probs, row, column, value):
         (lambda y, p: y[:-1], lambda p: p, "Lengths differ"),
         (lambda y, p: y, lambda p: broken(p, 7, 1, np.nan), "first row 7"),
         (lambda y, p: y, lambda p: broken(p, 599, 1, 3.0), "first row 599"),
+        (lambda y, p: y, lambda p: broken(broken(p, 9, 1, np.inf), 9, 2, -np.inf), "first row 9"),
         (lambda y, p: y, lambda p: p * 2, "600 of 600 rows"),
         (lambda y, p: y, lambda p: p[:, 0], "shape"),
         (lambda y, p: y * 0, lambda p: p[:, :1] * 0 + 1, "one class only"),

@@ -64,8 +64,11 @@ def read_rows(labels: np.ndarray, probs: np.ndarray, *, name: str = "probs", fir
         place = np.arange(len(block))
         top = block.argmax(1)
         rows.top[part], rows.top_prob[part], rows.given_prob[part] = top, block[place, top], block[place, labels[part]]
+        with np.errstate(invalid="ignore", over="ignore"):  # infinities are found, not warned of
+            total = block @ ones
         # stated positively: NaN fails every comparison
-        fine &= bool(block.min() >= -tolerance) and bool((np.abs(block @ ones - 1) <= tolerance).all())
+        fine &= bool(block.min() >= -tolerance) and bool((rows.top_prob[part] <= 1 + tolerance).all())
+        fine &= bool(((total >= 1 - tolerance) & (total <= 1 + tolerance)).all())
     if not fine:
         check.probabilities(name if not first else f"{name} (rows counted from {first:,})", probs)
         raise InputError(f"{name} must be probabilities, with rows that sum to 1.")  # a row exactly at the tolerance
