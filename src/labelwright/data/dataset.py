@@ -16,6 +16,7 @@ from labelwright.data import inputs as _inputs
 from labelwright.data.inputs import InputKind
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels, Labels
+from labelwright.labels.base import positions
 
 __all__ = ["Dataset", "Info"]
 
@@ -149,10 +150,7 @@ class Dataset:
 
     def take(self, index: Any) -> Dataset:
         """The examples at `index` (integer positions or a boolean mask), in that order."""
-        index = np.asarray(index)
-        if index.dtype == bool:
-            check.same_length(mask=index, examples=self.ids)
-            index = np.flatnonzero(index)
+        index = positions(index, len(self))
         return Dataset(
             inputs=_inputs.take(self.inputs, index),
             labels=None if self.labels is None else self.labels.take(index),
@@ -177,7 +175,9 @@ class Dataset:
         found = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), dtype=np.int64)
         bad = self.ids[found] != wanted if len(order) else np.ones(len(wanted), dtype=bool)
         if bad.any():
-            raise InputError(f"{int(bad.sum()):,} of {len(wanted):,} ids are not in the dataset, first {wanted[int(bad.argmax())].item()!r}.")
+            raise InputError(
+                f"{int(bad.sum()):,} of {len(wanted):,} ids are not in the dataset, first {wanted[int(bad.argmax())].item()!r}."
+            )
         return found.astype(np.int64)
 
     def with_labels(self, labels: Labels | None) -> Dataset:

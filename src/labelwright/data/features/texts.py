@@ -116,5 +116,11 @@ def _vectorizer(analyzer: str, **options: Any) -> TfidfVectorizer:
 
     limit = {} if "vocabulary" in options else {"max_features": MAX_TERMS}
     return TfidfVectorizer(
-        analyzer=analyzer, ngram_range=(1, 2) if analyzer == "word" else (1, 3), sublinear_tf=True, dtype=np.float32, **limit, **options
+        analyzer=analyzer,
+        token_pattern=r"(?u)\b\w+\b" if analyzer == "word" else None,  # words of one letter too, which the default drops
+        ngram_range=(1, 2) if analyzer == "word" else (1, 3),
+        sublinear_tf=True,
+        dtype=np.float32,
+        **limit,
+        **options,
     )
