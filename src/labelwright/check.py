@@ -141,7 +141,8 @@ def probabilities(name: str, probs: Any, *, atol: float = ROW_SUM_TOLERANCE, num
     block, count, first = max(1, 4_000_000 // shape[1]), 0, None
     for start in range(0, shape[0], block):
         rows = _as_numpy(probs[start : start + block])
-        total = rows.sum(1, dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # inf - inf is NaN, which the conditions below catch
+            total = rows.sum(1, dtype=np.float64)
         low, high = rows.min(1), rows.max(1)
         # NaN fails every comparison, so the conditions are stated positively and negated
         bad = ~((low >= -atol) & (high <= 1 + atol) & (np.abs(total - 1) <= atol))
