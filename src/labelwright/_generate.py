@@ -6,7 +6,9 @@ import ast
 import dataclasses
 import inspect
 import pkgutil
+import sys
 import textwrap
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -84,10 +86,18 @@ def render() -> str:
     return "".join(lines)
 
 
-def main() -> None:
-    """Rewrite the index beside this file."""
-    Path(__file__).with_name("_index.py").write_text(render(), encoding="utf-8")
+def main(arguments: Sequence[str] = ()) -> int:
+    """Rewrite the index beside this file; with ``--check``, say whether it is stale and change nothing."""
+    path = Path(__file__).with_name("_index.py")
+    text = render()
+    if "--check" not in arguments:
+        path.write_text(text, encoding="utf-8")
+        return 0
+    if path.read_text(encoding="utf-8") == text:
+        return 0
+    sys.stderr.write(f"{path.name} is stale: run python -m labelwright._generate\n")
+    return 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelwright.progress import shown
-from labelwright.recipes.session import Session, session
+from labelwright.recipes.session import Session, read_run, session
 from labelwright.recipes.steps import CORRECT, Step
 
 if TYPE_CHECKING:
@@ -59,6 +59,15 @@ def perform(step: Step, out: str | Path, *, show: bool = False) -> Outcome:
     return Outcome(folder=folder, summary=written.summary, lines=lines, exceeded=written.exceeded, figures=figures)
 
 
+def perform_once(step: Step, out: Path) -> Outcome:
+    """Like :func:`perform`, inside a longer run: a step that is complete from an earlier attempt is not repeated."""
+    if (out / "run.json").exists():
+        record = read_run(out)
+        if Step.restore(record, out).stored(out) == step.stored(out):
+            return Outcome(folder=out, summary=record["figures"], figures=record["figures"])
+    return perform(step, out)
+
+
 def worker_of(step: Step) -> Worker:
     """The function that does the work of a step, imported when needed."""
     if step.verb == "audit":
@@ -73,6 +82,14 @@ def worker_of(step: Step) -> Worker:
         from labelwright.recipes.learning import learn
 
         return learn
+    if step.verb == "demo":
+        from labelwright.recipes.demonstration import work
+
+        return work
+    if step.verb == "run":
+        from labelwright.recipes.chain import work as chained
+
+        return chained
     from labelwright.recipes.others import WORKERS
 
     return WORKERS[step.verb]

@@ -255,7 +255,9 @@ def _go_on(partial: Path) -> str:
 
 
 def describe(data: Any) -> dict[str, Any]:
-    """What ``run.json`` keeps of a dataset: its fingerprint, size and kind."""
+    """What ``run.json`` keeps of a dataset: its fingerprint, size and kind. What is described already stays as it is."""
+    if isinstance(data, Mapping):
+        return dict(data)
     return {"fingerprint": data.fingerprint, "n": len(data), "kind": data.kind, "name": data.info.name}
 
 

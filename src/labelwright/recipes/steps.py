@@ -161,6 +161,14 @@ CORRECT_ARGUMENTS = (
     *TABLE,
     SEED,
 )
+TOOL_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
+    "demo": (SEED, DEVICE),
+    "run": (
+        Argument(name="recipe", type=str, default=None, help="TOML file of steps.", path=True, positional=True, required=True),
+        Argument(name="seed", type=int, default=0, help="Seed of steps that state none."),
+    ),
+}
+"""Commands that are no verb and yet write an output folder."""
 HIDDEN_FIT = frozenset({"checkpoint", "device"})
 """Fields of the training recipe that have an argument of their own or belong to the output folder."""
 WHOLE_AUDIT = "data-audit"
@@ -203,13 +211,19 @@ def entry_of(verb: str, method: str) -> Entry:
 
 def arguments_of(verb: str, method: str) -> tuple[Argument, ...]:
     """The arguments of a verb, apart from a method's own fields."""
+    if verb in TOOL_ARGUMENTS:
+        return TOOL_ARGUMENTS[verb]
     return CORRECT_ARGUMENTS if (verb, method) == ("annotate", CORRECT) else VERB_ARGUMENTS[verb]
 
 
 def options_of(verb: str, method: str) -> tuple[Option, ...]:
     """Everything a step may be given: the verb's arguments, the method's fields, the training recipe's where the verb trains."""
+    from labelwright import check
+
+    if verb not in TOOL_ARGUMENTS:
+        check.one_of("verb", verb, VERBS)
     shared = arguments_of(verb, method)
-    if (verb, method) == ("annotate", CORRECT):
+    if verb in TOOL_ARGUMENTS or (verb, method) == ("annotate", CORRECT):
         return shared
     entry = entry_of(verb, method)
     fit = fit_options(entry) if verb in ("learn", "condense", "forget") else ()
@@ -289,22 +303,27 @@ class Step:
     def command(self, *, folder: Path | None = None) -> str:
         """The command line that repeats this step, settings that are defaults left out."""
         words = ["labelwright", self.verb]
-        if (self.verb, self.method) != ("audit", WHOLE_AUDIT):
+        if self.method and (self.verb, self.method) != ("audit", WHOLE_AUDIT):
             words.append(self.method)
         flags: list[str] = []
         for option in options_of(self.verb, self.method):
             value = self.values[option.name]
             if isinstance(option, Argument) and option.positional:
-                words.append(str(value))
+                words.append(final_name(value))
             elif value != option.default:
                 flag = "--" + option.name.replace("_", "-")
                 if isinstance(value, bool):
                     flags.append(flag if value else "--no-" + flag[2:])
                 else:
-                    flags += [w for v in (value if isinstance(value, (tuple, list)) else (value,)) for w in (flag, str(v))]
+                    flags += [w for v in (value if isinstance(value, (tuple, list)) else (value,)) for w in (flag, final_name(v))]
         if folder is not None:
             flags += ["--out", str(folder)]
         return shlex.join(words + flags)
+
+
+def final_name(value: Any) -> str:
+    """A value as text; an unfinished folder ``DIR.partial`` on its way goes by the name it will have."""
+    return "/".join(part.removesuffix(".partial") for part in value.split("/")) if isinstance(value, str) else str(value)
 
 
 def relative_to(place: str, folder: Path) -> str:
