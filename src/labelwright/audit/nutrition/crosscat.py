@@ -138,6 +138,18 @@ class CrossCat:
             self.view[:, c] = new
             part.put(place, statistics[every, new])
 
+    def compact(self) -> None:
+        """Number the views of each chain 0, 1, … in order of their first column, and drop slots that no chain uses."""
+        for s, view in enumerate(self.view):
+            _, first = np.unique(view, return_index=True)
+            used = view[np.sort(first)]
+            order = np.concatenate([used, np.setdiff1d(np.arange(self.z.shape[1]), used)])
+            place = np.empty_like(order)
+            place[order] = np.arange(len(order))
+            self.z[s], self.sizes[s], self.view[s] = self.z[s, order], self.sizes[s, order], place[view]
+        slots = min(int(self.view.max()) + 2, self.z.shape[1])
+        self.z, self.sizes = self.z[:, :slots].copy(), self.sizes[:, :slots].copy()
+
     def _component(self, c: int) -> tuple[Any, int]:
         part: Words | Numbers = self.numbers if self.columns[c].is_numeric else self.words
         return part, int(np.flatnonzero(part.where == c)[0])
@@ -231,7 +243,7 @@ def fit_crosscat(
     alpha_rows: float = 1.0,
     seed: int = 0,
 ) -> CrossCat:
-    """Run the chains from the prior, on a uniform sample of at most `rows` rows.
+    """Run the chains on a uniform sample of at most `rows` rows.
 
     Raises
     ------
@@ -258,8 +270,10 @@ def fit_crosscat(
         else np.zeros((n, 0), dtype=np.int64)
     )
     sizes = np.array([coded[j].size for j in where_words], dtype=np.int64)
-    view = crp_partitions(chains, len(coded), alpha_views, rng)
-    slots = int(view.max()) + 2
+    # every column starts in a view of its own: started together, unrelated columns settle on the product of their clusters, which
+    # no move of a single column leaves
+    view = np.tile(np.arange(len(coded)), (chains, 1))
+    slots = len(coded) + 1
     z = crp_partitions(chains * slots, n, alpha_rows, rng).reshape(chains, slots, n)
     clusters = int(z.max()) + 2
     model = CrossCat(
@@ -280,6 +294,7 @@ def fit_crosscat(
         part, place = model._component(c)
         part.put(place, part.of_partitions(place, z, clusters)[1][np.arange(chains), view[:, c]])
     for _ in range(sweeps):
-        model.sweep_columns(rng)
         model.sweep_rows(rng)
+        model.sweep_columns(rng)
+        model.compact()
     return model

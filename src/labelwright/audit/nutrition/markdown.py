@@ -98,7 +98,7 @@ def _truth(data: Any) -> list[str]:
 def _facts(data: Any, prefix: str = "") -> list[str]:
     """Nested plain values as a list of lines."""
     lines = []
-    for key, value in data.items():
+    for key, value in sorted(data.items()):
         name = f"{prefix}{key}".replace("_", " ")
         if isinstance(value, dict):
             lines += _facts(value, f"{name} ")
