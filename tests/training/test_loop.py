@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
+from labelwright.data.batch import balanced
 from labelwright.errors import InputError, OutputError, ResourceError, TrainingError
 from labelwright.nn import MLP, seeded
 from labelwright.training import Batch, ExampleTable, Fit, Step, TensorData, train
@@ -233,6 +234,26 @@ def test_checkpoint_folder_that_cannot_be_made(tmp_path):
         train(net(), step, blobs(), fit=dataclasses.replace(FIT, checkpoint=str(tmp_path / "file" / "x")), seed=0)
 
 
+def test_a_full_disk_is_said_and_the_last_checkpoint_stays(tmp_path, monkeypatch):
+    fit = dataclasses.replace(FIT, checkpoint=str(tmp_path))
+    written = []
+
+    def replace(source, target):
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        written.append(target)
+        source.rename(target)
+
+    monkeypatch.setattr("labelwright.training.checkpoint.os.replace", replace)
+    with pytest.raises(OutputError, match="No space left on device.*the last one is kept"):
+        train(net(), step, blobs(), fit=fit, seed=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    monkeypatch.undo()
+    epochs = []
+    train(net(), step, blobs(), fit=fit, seed=0, on_epoch=[lambda end: epochs.append(end.epoch)])
+    assert epochs == [2, 3]
+
+
 def test_two_networks_under_one_optimiser_equal_two_runs():
     def both(net, batch):
         return Step(sum(F.cross_entropy(part(batch.inputs), batch.labels) for part in net.values()))
@@ -254,6 +275,57 @@ def test_streams_are_passes_in_different_orders():
     run = train(net(), spy, blobs(), fit=dataclasses.replace(FIT, epochs=2), seed=0, streams=2)
     assert visits == {0: [0, 1, 2, 3, 4, 5, 12, 13, 14, 15, 16, 17], 1: [6, 7, 8, 9, 10, 11, 18, 19, 20, 21, 22, 23]}
     assert run.steps == 24
+
+
+def test_a_second_stream_of_unlabelled_examples(tmp_path):
+    labelled, unlabelled = blobs(20), blobs(90, seed=1)
+    seen: list[int] = []
+
+    def spy(net, batch):
+        seen.extend(batch.other.index.tolist())
+        out = step(net, batch)
+        return Step(out.loss + net(batch.other.inputs).square().mean())
+
+    fit = dataclasses.replace(FIT, epochs=2, batch_size=4)
+    run = train(net(), spy, labelled, fit=fit, seed=0, unlabelled=unlabelled, mu=3.0)
+    assert run.steps == 2 * 8  # ceil(90 / 12) an epoch
+    assert sorted(seen[:90]) == list(range(90))
+    assert run.history[0]["lr"] == pytest.approx(0.05 * (1 + math.cos(math.pi * 7 / 16)))  # the schedule follows the longer stream
+    fit = dataclasses.replace(fit, checkpoint=str(tmp_path))
+    train(net(), spy, labelled, fit=fit, seed=0, unlabelled=unlabelled, mu=3.0)
+    with pytest.raises(TrainingError, match="other data"):
+        train(net(), spy, labelled, fit=fit, seed=0, unlabelled=blobs(90, seed=2), mu=3.0)
+
+
+def test_balanced_order_in_the_loop():
+    data = blobs(60)
+    rare = dataclasses.replace(data, labels=(torch.arange(60) >= 54).long())
+    counts = torch.zeros(2)
+
+    def spy(net, batch):
+        counts.add_(torch.bincount(batch.labels, minlength=2))
+        return step(net, batch)
+
+    train(net(), spy, rare, fit=dataclasses.replace(FIT, epochs=1), seed=0, order=balanced)
+    assert counts.tolist() == [30.0, 30.0]
+
+
+def test_augmented_batches_keep_the_clean_ones_beside():
+    labels = torch.arange(8) % 2
+    data = TensorData.of(torch.randn(8, 1, 6, 6, generator=torch.Generator().manual_seed(0)), labels)
+    pairs = []
+
+    def spy(net, batch):
+        pairs.append((batch.inputs.clone(), batch.clean.clone(), data.inputs[batch.index]))
+        return Step(F.cross_entropy(net(batch.inputs), batch.labels))
+
+    with seeded(0):
+        flat = MLP(hidden=())(2, (1, 6, 6))
+    train(flat, spy, data, fit=Fit(epochs=2, batch_size=8, augment="flip"), seed=0)
+    for view, clean, original in pairs:
+        assert torch.equal(clean, original)
+        assert all(torch.equal(v, c) or torch.equal(v, c.flip(2)) for v, c in zip(view, clean, strict=True))
+    assert not torch.equal(pairs[0][0], pairs[0][1])
 
 
 def test_clipping_bounds_the_step():

@@ -71,7 +71,7 @@ class Engine:
         """Means of sums over all processes, read from the device in one go."""
         if not totals:
             return {}
-        stacked = torch.stack([*totals.values(), torch.tensor(float(count), device=self.device)])
+        stacked = torch.stack([*(total.to(self.device) for total in totals.values()), torch.tensor(float(count), device=self.device)])
         *sums, number = self.sum(stacked).tolist()
         return {name: value / max(number, 1.0) for name, value in zip(totals, sums, strict=True)}
 

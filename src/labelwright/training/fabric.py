@@ -7,7 +7,7 @@ call parts of a network, several networks, or none for some parameters, and all 
 agree.
 
 With `devices` > 1 Fabric starts the program again, once a device: everything before and after
-training runs in every process. Ask :func:`labelwright.training.engine.is_first` before writing files.
+training runs in every process, and it shares out the cores' threads unless ``OMP_NUM_THREADS`` is set. Ask :func:`labelwright.training.engine.is_first` before writing files.
 """
 
 from __future__ import annotations

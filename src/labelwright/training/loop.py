@@ -143,8 +143,10 @@ def train(
     )  # fmt: skip
     try:
         return _Trainer(job, engine, checkpoint).run()
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as err:
-        if isinstance(err, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(err):
+    except (MemoryError, RuntimeError) as err:
+        # CUDA has an exception of its own (a RuntimeError); the CPU's and MPS's allocators only have their words
+        words = ("can't allocate memory", "out of memory")
+        if isinstance(err, (torch.OutOfMemoryError, MemoryError)) or any(w in str(err) for w in words):
             hint = "Use a smaller --batch-size or network, or --device cpu."
             raise ResourceError(f"The memory of {engine.device} is exhausted.", hint=hint) from err
         raise

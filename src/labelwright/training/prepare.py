@@ -45,7 +45,8 @@ class Prepared:
 def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: bool = True) -> Prepared:
     """Featurise and split. The featuriser is fitted on `data` (inputs only, no labels).
 
-    Without `val`, a stratified tenth of the labelled rows is held out, unless `hold_out` is False.
+    Without `val`, a stratified tenth of the labelled rows is held out, unless `hold_out` is False; rows of one ``group`` stay
+    on one side.
 
     Raises
     ------
@@ -64,7 +65,8 @@ def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: b
         held_labels = _same_classes(val.require_labels(ClassLabels), given)
         held = TensorData.of(featuriser.transform(val), torch.from_numpy(held_labels))
     elif hold_out:
-        stub = Dataset(inputs=np.zeros((len(rows), 1)), labels=given.take(rows), ids=rows)
+        groups = {"group": data.columns["group"][rows]} if "group" in data.columns else {}
+        stub = Dataset(inputs=np.zeros((len(rows), 1)), labels=given.take(rows), ids=rows, columns=groups)
         fit_part, held_part = stub.split(VAL_FRACTION, seed=seed)
         rows = np.sort(fit_part.ids)
         held = every.take(torch.from_numpy(np.sort(held_part.ids)))
