@@ -126,5 +126,6 @@ class LabelwrightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row, in the form `y` had."""
-        chosen: np.ndarray = self.classes_[self.predict_proba(X).argmax(1)]
+        probs = self.predict_proba(X)
+        chosen: np.ndarray = self.classes_[probs.argmax(1)]
         return chosen
