@@ -147,9 +147,9 @@ def test_hugging_face(tmp_path: Path):
     assert both.columns["split"].tolist() == ["train", "train", "train", "test"]
     np.testing.assert_array_equal(both.inputs[3], pixels[3].transpose(2, 0, 1))
     assert len(load(f"hf:{tmp_path / 'saved'}", split="test")) == 1
-    with pytest.raises(InputError, match="split 'tset' is not in .* Did you mean 'test'"):
+    with pytest.raises(InputError, match=r"split 'tset' is not in .* Did you mean 'test'"):
         load(f"hf:{tmp_path / 'saved'}", split="tset")
-    with pytest.raises(InputError, match="label column 'lable' .* Did you mean 'label'"):
+    with pytest.raises(InputError, match=r"label column 'lable' .* Did you mean 'label'"):
         load(f"hf:{tmp_path / 'saved'}", labels="lable")
     many = datasets.Dataset.from_dict(
         {"text": ["one two three", "four"], "tags": [["a"], ["b", "a"]]},

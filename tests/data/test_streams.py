@@ -106,7 +106,7 @@ def test_what_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         list(stream(tmp_path / "a.parquet"))
     write(tmp_path / "b.parquet", ["x"])
-    with pytest.raises(InputError, match="column 'body' is not in b.parquet"):
+    with pytest.raises(InputError, match=r"column 'body' is not in b\.parquet"):
         list(stream(tmp_path / "b.parquet", text="body"))
     with pytest.raises(InputError, match="batch_size must be >= 1"):
         list(stream(tmp_path / "b.parquet", batch_size=0))
@@ -136,7 +136,7 @@ def test_blocks_refuse(tmp_path: Path):
     with pytest.raises(InputError, match=r"shape \(N, C\); it has int64 \(3,\)"):
         list(blocks(tmp_path / "a.npy"))
     np.save(tmp_path / "o.npy", np.array([[{}]], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match="cannot be read as .npy"):
+    with pytest.raises(InputError, match=r"cannot be read as \.npy"):
         list(blocks(tmp_path / "o.npy"))
     np.save(tmp_path / "b.npy", np.zeros((50, 4)))
     (tmp_path / "b.npy").write_bytes((tmp_path / "b.npy").read_bytes()[:500])

@@ -102,7 +102,7 @@ class Dataset:
         if self.labels is None:
             return np.zeros(len(self), dtype=bool)
         known = self.labels.known
-        return known if known.ndim == 1 else known.any(1)
+        return known if known.ndim == 1 else np.asarray(known.any(1))
 
     @property
     def weights(self) -> np.ndarray:

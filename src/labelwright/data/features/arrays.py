@@ -23,8 +23,7 @@ __all__ = ["ImageFeaturiser", "SequenceFeaturiser", "VectorFeaturiser"]
 BLOCK_VALUES = 4_000_000  # values handled at a time: 32 MB in float64
 MIXED_SIDE = 64  # longest side that images of different sizes are brought to
 COMMON_SIDE = 224  # longest side kept when all images share one size: what standard networks take
-SIZE_SAMPLE = 1_000  # images whose header decides size and channels
-STATISTICS_SAMPLE = 4_096  # lazily decoded images that mean and deviation are computed from
+SAMPLE = 4_096  # lazily decoded images that decide size, channels, mean and deviation
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's conversion to grey
 
 
@@ -43,7 +42,9 @@ def _moments(blocks: Iterator[tuple[int, torch.Tensor]], *, what: str) -> tuple[
 
     One pass, block by block (Chan, Golub, LeVeque 1979), so that a large offset costs no digits and nothing is decoded twice.
     """
-    count, mean, square = 0, 0.0, 0.0
+    count = 0
+    mean: Any = 0.0
+    square: Any = 0.0
     for start, block in blocks:
         require_finite(block, start=start, what=what)
         x = block.double().transpose(0, 1).flatten(1)
@@ -171,7 +172,7 @@ class ImageFeaturiser(Featuriser, kind="images"):
             raise InputError("The dataset is empty; nothing can be fitted.")
         rng = np.random.default_rng(seed)
         if isinstance(inputs, Images):
-            sample = np.sort(rng.permutation(len(inputs))[:STATISTICS_SAMPLE])
+            sample = np.sort(rng.permutation(len(inputs))[:SAMPLE])
             inputs = inputs.take(sample)
             size, channels = _look(inputs)
         else:
@@ -266,13 +267,11 @@ def _unit_range(x: torch.Tensor) -> torch.Tensor:
 
 
 def _look(images: Images) -> tuple[tuple[int, int], int]:
-    """Size (H, W) and channels from the headers of the first images of a sample."""
-    sizes, grey = [], True
-    for i in range(min(len(images), SIZE_SAMPLE)):
-        width, height, mode = images.header(i)
-        sizes.append((height, width))
-        grey = grey and mode in Images.GREY
-    common = len(set(sizes)) == 1
-    height, width = sizes[0] if common else (float(v) for v in np.median(np.array(sizes), axis=0))
+    """Size (H, W) and channels from the headers of a sample."""
+    headers = [images.header(i) for i in range(len(images))]
+    sizes = np.array([(height, width) for width, height, _ in headers], dtype=np.float64)
+    common = bool((sizes == sizes[0]).all())
+    height, width = np.median(sizes, axis=0)
     shrink = min(1.0, (COMMON_SIDE if common else MIXED_SIDE) / max(height, width))
+    grey = all(mode in Images.GREY for _, _, mode in headers)
     return (max(1, round(height * shrink)), max(1, round(width * shrink))), 1 if grey else 3

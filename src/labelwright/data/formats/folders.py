@@ -78,7 +78,7 @@ def _is_image(path: Path) -> bool:
 
 def _images(folder: Path) -> list[Path]:
     """All images below `folder`, sorted; links to folders are not followed, so a loop cannot trap us."""
-    found = []
+    found: list[Path] = []
     for root, dirs, files in os.walk(folder):
         dirs[:] = sorted(d for d in dirs if not d.startswith((".", "__")))
         found.extend(Path(root) / f for f in files if Path(f).suffix.lower() in IMAGE_SUFFIXES and not f.startswith("."))
