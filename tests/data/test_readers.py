@@ -19,7 +19,7 @@ from PIL import Image
 from labelwright.data import load
 from labelwright.data.formats.tabular import typed
 from labelwright.errors import InputError
-from labelwright.labels import Boxes, Captions, ClassLabels, Masks, MultiLabels, SoftLabels, Targets
+from labelwright.labels import Boxes, Captions, ClassLabels, Masks, MultiLabels, SoftLabels, Targets, Votes
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
@@ -221,6 +221,17 @@ def test_labels_of_other_kinds_from_parquet(tmp_path: Path):
     assert targets.values[:, 0].tolist()[::2] == [0.5, 2.0]
     assert load(path, labels=["t1", "t2"]).require_labels(MultiLabels).values.tolist() == [[1, 0], [-1, 1], [0, 1]]
     assert load(path, labels="t1,score").require_labels(Targets).names == ("t1", "score")
+
+
+def test_several_columns_of_votes(tmp_path: Path):
+    path = write(tmp_path / "t.csv", "text,ann,bob,x,y\na,cat,,3,0\nb,dog,cat,,2\n")
+    votes = load(path, labels="ann,bob").require_labels(Votes)
+    assert votes.names == ("cat", "dog")
+    assert votes.annotators == ("ann", "bob")
+    assert votes.values.tolist() == [[0, -1], [1, 0]]
+    assert load(path, labels=["x", "y"]).require_labels(Votes).counts().tolist() == [[1, 0, 0, 1], [0, 0, 1, 0]]
+    with pytest.raises(InputError, match="must all hold numbers or all words; 'ann'"):
+        load(path, labels="x,ann")
 
 
 def test_npz(tmp_path: Path):

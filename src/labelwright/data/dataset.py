@@ -36,6 +36,12 @@ class Info:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """Examples with imperfect labels.
@@ -71,12 +77,10 @@ class Dataset:
         ids = np.arange(n) if self.ids is None else np.asarray(self.ids)
         if ids.dtype.kind not in "iu":
             ids = ids.astype(str)
-        columns = {str(k): np.asarray(v) for k, v in self.columns.items()}
+        columns = {str(k): _read_only(np.asarray(v)) for k, v in self.columns.items()}
         check.same_length(inputs=self.inputs, labels=self.labels, ids=ids, **{f"column {k!r}": v for k, v in columns.items()})
         check.unique("ids", ids)
-        ids = ids.view()
-        ids.flags.writeable = False
-        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "ids", _read_only(ids))
         object.__setattr__(self, "columns", MappingProxyType(columns))
 
     def __len__(self) -> int:

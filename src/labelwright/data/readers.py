@@ -93,11 +93,14 @@ def load(
     if not Path(word).expanduser().exists() and Path(word).name == word and (near := check.nearest(word, BUILTINS)):
         raise InputError(f"{word!r} is neither a file nor a built-in dataset ({', '.join(BUILTINS)}).{near}")
     path = check.path_exists("dataset", source)
-    if path.is_dir():
-        return _folder(path, **columns)
-    if suffix_of(path) in TABLES:
-        return dataset_from(read_table(path), **columns)
-    return _other(path, **columns)
+    try:
+        if path.is_dir():
+            return _folder(path, **columns)
+        if suffix_of(path) in TABLES:
+            return dataset_from(read_table(path), **columns)
+        return _other(path, **columns)
+    except OSError as err:  # no permission, a disk that fails: what is wrong with the content was told above
+        raise InputError(f"{err.filename or path} cannot be read: {err.strerror or err}.") from err
 
 
 def _folder(path: Path, *, split: str | None, names: Sequence[str] | None, **columns: Any) -> Dataset:

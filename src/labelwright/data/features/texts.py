@@ -101,14 +101,17 @@ class TextFeaturiser(Featuriser, kind="texts"):
         return torch.from_numpy(((projected - self.mean) * self.scale).astype(np.float32))
 
     def _spec(self) -> dict[str, Any]:
-        return {"terms": list(self.terms), "analyzer": self.analyzer}
+        return {"analyzer": self.analyzer}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"idf": self.idf, "basis": self.basis, "mean": self.mean, "scale": self.scale}
+        # no term holds a line break, so the vocabulary is one array of UTF-8 bytes
+        terms = np.frombuffer("\n".join(self.terms).encode(), dtype=np.uint8)
+        return {"terms": terms, "idf": self.idf, "basis": self.basis, "mean": self.mean, "scale": self.scale}
 
     @classmethod
     def _restore(cls, spec: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Featuriser:
-        return cls(terms=tuple(spec["terms"]), analyzer=spec["analyzer"], **{k: arrays[k] for k in ("idf", "basis", "mean", "scale")})
+        terms = tuple(arrays["terms"].tobytes().decode().split("\n"))
+        return cls(terms=terms, analyzer=spec["analyzer"], **{k: arrays[k] for k in ("idf", "basis", "mean", "scale")})
 
 
 def _vectorizer(analyzer: str, **options: Any) -> TfidfVectorizer:

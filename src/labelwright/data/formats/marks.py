@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelwright.errors import InputError
-from labelwright.labels import UNKNOWN, Boxes, Captions, ClassLabels, Labels, Masks, MultiLabels, Targets
+from labelwright.labels import UNKNOWN, Boxes, Captions, ClassLabels, Labels, Masks, MultiLabels, Targets, Votes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,14 +32,15 @@ def read_labels(
     | lists of boxes of 4 (x, y, w, h) or 5 (cx, cy, w, h, theta) numbers, classes in `category` | boxes |
     | images | masks |
     | several columns of 0, 1 and gaps | multi-labels |
-    | several columns of numbers | targets |
+    | several columns of words, or of integers (class indices) | votes, an annotator a column |
+    | several columns of real numbers | targets |
     """
     import polars as pl
 
     if not columns:
         return None, []
     if len(columns) > 1:
-        return _several(frame, columns, place), []
+        return _several(frame, columns, names, place), []
     column, dtype = frame.get_column(columns[0]), frame.schema[columns[0]]
     if isinstance(dtype, pl.Struct):
         return _masks(column, names, place), []
@@ -86,15 +87,22 @@ def _single(column: pl.Series, names: list[str], declared: list[str]) -> Labels:
     return ClassLabels.encode(column.cast(pl.String).to_list(), names)
 
 
-def _several(frame: pl.DataFrame, columns: list[str], place: str) -> Labels:
+def _several(frame: pl.DataFrame, columns: list[str], names: Sequence[str] | None, place: str) -> Labels:
     import polars as pl
 
-    for name in columns:
-        if not (frame.schema[name].is_numeric() or frame.schema[name] == pl.Boolean):
-            raise InputError(f"Several label columns must hold numbers; {name!r} of {place} is of type {frame.schema[name]}.")
+    types = [frame.schema[name] for name in columns]
+    if all(t == pl.String or isinstance(t, (pl.Categorical, pl.Enum)) for t in types):
+        words = ClassLabels.encode([w for name in columns for w in frame.get_column(name).cast(pl.String).to_list()], names or ())
+        return Votes(values=words.values.reshape(len(columns), -1).T, names=words.names, annotators=columns)
+    for name, dtype in zip(columns, types, strict=True):
+        if not (dtype.is_numeric() or dtype == pl.Boolean):
+            raise InputError(f"Several label columns must all hold numbers or all words; {name!r} of {place} is of type {dtype}.")
     values = np.stack([frame.get_column(c).cast(pl.Float64).fill_null(float("nan")).to_numpy() for c in columns], axis=1)
-    if np.isin(values[~np.isnan(values)], (0.0, 1.0)).all():
-        return MultiLabels(values=np.where(np.isnan(values), UNKNOWN, values).astype(np.int8), names=columns)
+    codes = np.where(np.isnan(values), UNKNOWN, values)
+    if np.isin(codes, (0, 1, UNKNOWN)).all():
+        return MultiLabels(values=codes.astype(np.int8), names=columns)
+    if all(t.is_integer() for t in types):
+        return Votes(values=codes.astype(np.int64), names=tuple(names or ()), annotators=columns)
     return Targets(values=values, names=columns)
 
 
