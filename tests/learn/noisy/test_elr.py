@@ -1,6 +1,8 @@
 """ELR against closed forms, Lemma 2 of the paper, and the two-Gaussian experiment of its theory."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from labelwright.data import Dataset
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels
 from labelwright.learn.noisy.elr import DENSE, ELR, EPS, ELRLoss, elr_gradient, elr_losses, elr_penalty, merged, next_target, wrongness
-from labelwright.nn import MLP
+from labelwright.learn.noisy.elr_plus import ELRPlus
+from labelwright.nn import MLP, HuggingFace
 from labelwright.results import Learned
 from labelwright.training import Fit
 
@@ -269,3 +272,50 @@ def test_same_seed_same_result_other_seed_other_weights():
     assert np.array_equal(a.predict_proba(x), b.predict_proba(x))
     assert np.array_equal(a.label_scores, b.label_scores)
     assert np.abs(a.predict_proba(x) - c.predict_proba(x)).max() > 1e-3
+
+
+def test_a_hugging_face_image_classifier_trains_one_epoch(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    config.save_pretrained(tmp_path / "tiny")
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 96)
+    x = rng.integers(0, 100, (96, 3, 32, 32)).astype(np.uint8)
+    x[y == 1] += 120
+    data = Dataset(inputs=x, labels=ClassLabels(values=y))
+    factory = HuggingFace(model=str(tmp_path / "tiny"), pretrained=False)
+    learned = ELR().learn(data, factory, fit=Fit(epochs=1, batch_size=8, lr=0.05), seed=0)
+    assert (learned.predict(data).values == y).mean() > 0.9
+    learned.save(tmp_path / "model")
+    assert np.array_equal(Learned.load(tmp_path / "model").predict_proba(data), learned.predict_proba(data))
+
+
+@pytest.mark.parametrize("method", [ELR(), ELRPlus()])
+def test_a_run_that_was_interrupted_resumes_exactly(method, tmp_path):
+    """Targets, averages and step counters travel with the checkpoint."""
+    x, _, noisy, _ = noisy_blobs(3, n=160)
+    data = Dataset(inputs=x, labels=ClassLabels(values=noisy))
+    fit = Fit(epochs=4, batch_size=32, lr=0.05)
+    calls = 0
+
+    def factory(num_classes, input_shape, stop=10**9):
+        class Fragile(torch.nn.Linear):
+            def forward(self, inputs):
+                nonlocal calls
+                calls += 1
+                if calls == stop:
+                    raise KeyboardInterrupt
+                return super().forward(inputs)
+
+        return Fragile(input_shape[0], num_classes)
+
+    whole = method.learn(data, factory, fit=fit, seed=0)
+    total, calls = calls, 0
+    again = replace(fit, checkpoint=str(tmp_path / "ckpt"))
+    with pytest.raises(KeyboardInterrupt):
+        method.learn(data, partial(factory, stop=total * 2 // 3), fit=again, seed=0)
+    calls = 0
+    resumed = method.learn(data, factory, fit=again, seed=0)
+    assert calls < total
+    assert np.array_equal(resumed.predict_proba(x), whole.predict_proba(x))
+    assert np.array_equal(resumed.label_scores, whole.label_scores)
