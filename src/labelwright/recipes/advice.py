@@ -146,8 +146,8 @@ def estimate_noise(data: Dataset, *, seed: int) -> float:
     from sklearn.preprocessing import StandardScaler
 
     from labelwright.audit.label_errors import find_label_errors
+    from labelwright.data.splits import folds
     from labelwright.signals.compute import compute
-    from labelwright.signals.folds import stratified_folds
 
     labels = data.labels.harden() if isinstance(data.labels, SoftLabels) else data.class_labels()
     counts = labels.counts()
@@ -155,7 +155,7 @@ def estimate_noise(data: Dataset, *, seed: int) -> float:
     if len(usable) > SAMPLE:
         # folds are stratified, so one of them is a sample with the shares of the whole
         parts = -(-len(usable) // SAMPLE)
-        usable = usable[stratified_folds(labels.values[usable], parts, seed=seed) == 0]
+        usable = usable[next(iter(folds(labels.take(usable), parts, seed=seed)))[1]]
     classes = np.unique(labels.values[usable])
     if len(classes) < 2:
         return 0.0

@@ -88,7 +88,8 @@ def compute(
 
         if len(data) < 2:
             raise InputError("Neighbours need at least two examples.")
-        index, distance = top_k(found["embeddings"], found["embeddings"], min(neighbours, len(data) - 1), same=True)
+        points = np.array(found["embeddings"])  # a copy: torch warns of read-only arrays
+        index, distance = top_k(points, points, min(neighbours, len(data) - 1), same=True)
         found["knn"] = KnnGraph(indices=index, distances=distance)
     if "losses" in asked and "losses" not in found:
         found["losses"] = label_losses(data.require_labels(ClassLabels).values, found["probs"])
