@@ -78,6 +78,16 @@ def test_ragged_rows(tmp_path: Path, row: str, fields: int):
     refuse(tmp_path / "t.csv", f"line 202 has {fields} fields, the header has 3")
 
 
+def test_quotes_that_do_not_pair(tmp_path: Path):
+    text = "a,b,label\n" + '1,"x"y,u\n2,"z,v\n' * 3 + "".join(f"{i},w,u\n" for i in range(50))
+    (tmp_path / "t.csv").write_text(text)
+    refuse(tmp_path / "t.csv", "cannot be read as CSV")
+    (tmp_path / "t.tsv").write_text(text.replace(",", "\t"))
+    data = load(tmp_path / "t.tsv")
+    assert len(data) == 56
+    assert data.inputs.frame["b"][:2].to_list() == ['"x"y', '"z']
+
+
 def test_broken_json_lines(tmp_path: Path):
     (tmp_path / "t.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b", "label": \n')
     refuse(tmp_path / "t.jsonl", "line 2: Expecting value")
@@ -147,7 +157,7 @@ def test_unreadable_images_are_named_when_used(tmp_path: Path):
 
 def test_labels_and_ids_that_do_not_do(tmp_path: Path):
     (tmp_path / "t.csv").write_text("id,a,label\n1,2,x\n1,3,y\n")
-    refuse(tmp_path / "t.csv", "ids must be unique: 1 repeat an earlier one, first 1 at row 1")
+    refuse(tmp_path / "t.csv", r"ids \(column 'id' of t.csv\) must be unique: 1 repeat an earlier one, first 1 at row 1")
     (tmp_path / "t.csv").write_text("id,a,label\n1,2,x\n,3,y\n")
     refuse(tmp_path / "t.csv", "row 1 has none")
     (tmp_path / "t.csv").write_text("a,label\n2,\n3,\n")

@@ -76,7 +76,7 @@ class TextFeaturiser(Featuriser, kind="texts"):
             mean=np.zeros(size),
             scale=np.ones(size),
         )
-        projected = blank._project(texts).astype(np.float64)
+        projected = (counts @ blank.basis).astype(np.float64)
         # one scale for all: dividing each direction by its own deviation would blow up the trailing ones, which are noise
         spread = float(np.sqrt(projected.var(0).mean()))
         scale = np.full(size, 1.0 / spread if spread > 0 else 0.0)

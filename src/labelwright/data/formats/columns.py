@@ -95,7 +95,7 @@ def dataset_from(
         info = replace(info, feature_names=tuple(made.frame.columns))
     if notes:
         info = replace(info, extra={**info.extra, "notes": notes})
-    return Dataset(inputs=made, labels=read, ids=_ids(frame, id_column), columns=columns, info=info)
+    return Dataset(inputs=made, labels=read, ids=_ids(frame, id_column, source.place), columns=columns, info=info)
 
 
 def _listed(what: str, given: str | Sequence[str] | None, frame: pl.DataFrame, place: str) -> list[str]:
@@ -116,7 +116,7 @@ def _one_split(frame: pl.DataFrame, split: str, place: str) -> pl.DataFrame:
     return frame.filter(words == split)
 
 
-def _ids(frame: pl.DataFrame, column: str | None) -> np.ndarray | None:
+def _ids(frame: pl.DataFrame, column: str | None, place: str) -> np.ndarray | None:
     import polars as pl
 
     if column is None:
@@ -126,9 +126,8 @@ def _ids(frame: pl.DataFrame, column: str | None) -> np.ndarray | None:
         raise InputError(
             f"Column {column!r} gives the ids, but row {int(values.is_null().arg_max() or 0)} has none.", hint="Name another with ids=."
         )
-    if values.dtype.is_integer():
-        return values.cast(pl.Int64, strict=False).to_numpy()
-    return values.cast(pl.String).to_numpy().astype(str)
+    ids = values.cast(pl.Int64, strict=False).to_numpy() if values.dtype.is_integer() else values.cast(pl.String).to_numpy().astype(str)
+    return check.unique(f"ids (column {column!r} of {place})", ids)
 
 
 def to_column(values: pl.Series) -> np.ndarray | None:

@@ -160,26 +160,30 @@ def _csv(path: Path, separator: str) -> pl.DataFrame:
         raise InputError(f"{path} holds no rows.")
     if head[:2] in ENCODINGS:  # half of its bytes are zeros, which are valid UTF-8
         raise InputError(f"{path} cannot be read as CSV: {not_utf8(path)}.")
-    source: Any = path if path.suffix.lower() != ".gz" else io.BytesIO(b"".join(blocks(path)))
-    try:
-        frame = pl.read_csv(source, separator=separator, infer_schema=False)
-    except pl.exceptions.PolarsError as err:
-        reason = not_utf8(path) or _ragged(path, separator) or str(err).splitlines()[0]
-        raise InputError(f"{path} cannot be read as CSV: {reason}.", hint=_mend(reason)) from err
-    if frame.height and frame.width > 1 and frame.to_series(-1).null_count() and (reason := _ragged(path, separator)):
+    source: Any = path if path.suffix.lower() != ".gz" else b"".join(blocks(path))
+    reasons = []
+    # tab-separated text often holds quotes that mean nothing, and so do not pair: then it is read without quoting
+    for quote in ('"', None) if separator == "\t" else ('"',):
+        try:
+            frame = pl.read_csv(source, separator=separator, quote_char=quote, infer_schema=False)
+        except pl.exceptions.PolarsError as err:
+            reasons.append(
+                not_utf8(path) or _ragged(path, separator, quote) or f"{str(err).splitlines()[0]} (is a double quote not closed?)"
+            )
+            continue
         # Polars fills short rows with nulls; the last column tells that there may be some
-        raise InputError(f"{path} cannot be read as CSV: {reason}.", hint=_mend(reason))
-    return typed(frame)
+        short = bool(frame.height and frame.width > 1 and frame.to_series(-1).null_count())
+        if not (short and (reason := _ragged(path, separator, quote))):
+            return typed(frame)
+        reasons.append(reason)
+    hint = "Put fields that hold the separator in double quotes." if "fields" in reasons[0] else ""
+    raise InputError(f"{path} cannot be read as CSV: {reasons[0]}.", hint=hint)
 
 
-def _mend(reason: str) -> str:
-    return "Put fields that hold the separator in double quotes." if "fields" in reason else ""
-
-
-def _ragged(path: Path, separator: str) -> str:
+def _ragged(path: Path, separator: str, quote: str | None) -> str:
     """The first row with another number of fields than the header, in words, or an empty string. One row in memory at a time."""
     with open_binary(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="") as text:
-        reader = csv.reader(text, delimiter=separator)
+        reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE)
         try:
             width = len(next(reader, []))
             for row in reader:
