@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from labelwright import check
 from labelwright.errors import InputError
+from labelwright.labels import ClassLabels, MultiLabels
 from labelwright.recipes.perform import Written, method_of
 from labelwright.recipes.session import Session, write_json, writing
 from labelwright.recipes.sources import load_data, signals_from
@@ -16,7 +20,13 @@ from labelwright.recipes.steps import WHOLE_AUDIT
 if TYPE_CHECKING:
     from labelwright.data import Dataset
     from labelwright.recipes.steps import Step
+    from labelwright.registry import Method
     from labelwright.results import Audit
+    from labelwright.signals import Signals
+
+LABELS_ONLY = "label-errors"
+FOLDS, LEAST_LABELLED = 5, 20
+"""Of the cross-validation; below so many labelled rows the auditors say that nothing can be said."""
 
 __all__ = ["audit", "parse_limits", "summary_of"]
 
@@ -29,18 +39,55 @@ def audit(run: Session) -> Written:
     limits = parse_limits(step.values["fail_on"])
     resolve_device(step.values["device"])
     data, signals = signals_from(step, load_data(step))
+    judged = judges_labels(method)
+    if judged:
+        check_classes(data)
     run.begin(data=data)
+    if judged and data.kind == "images" and (signals is None or signals.probs is None) and int(data.known.sum()) >= LEAST_LABELLED:
+        signals = trained_signals(run, data, signals, folds=getattr(method, "folds", FOLDS))
     result: Audit = method.audit(data, signals=signals, seed=step.seed)  # type: ignore[attr-defined]
     summary = summary_of(result, len(data))
     exceeded = over(limits, summary)
+    from labelwright.annotate.review import write_review
     from labelwright.report import croissant
 
     with writing(run.partial):
         result.write(run.partial)
         write_json(run.partial / "summary.json", summary)
         (run.partial / "report.html").write_text(page_of(result, data, run), encoding="utf-8")
+        if summary["issues"].get("label_error", {}).get("flagged") and not bare(data):
+            (run.partial / "review.csv").unlink(missing_ok=True)  # of an attempt that stopped while writing
+            write_review(result, data, run.partial / "review.csv")
         write_json(run.partial / "croissant.json", croissant(data, run.partial / "findings.parquet", summary))
     return Written(summary=summary, lines=lines_of(result, summary), exceeded=exceeded, status=str(result.status))
+
+
+def judges_labels(method: Method) -> bool:
+    """Whether an auditor looks for label errors."""
+    return "label_error" in getattr(method, "issues", ("label_error",) if method.entry.name == LABELS_ONLY else ())
+
+
+def bare(data: Dataset) -> bool:
+    """Whether nothing but labels is known of the examples."""
+    return isinstance(data.inputs, np.ndarray) and data.inputs.ndim == 2 and data.inputs.shape[1] == 0
+
+
+def check_classes(data: Dataset) -> None:
+    """Refuse labels that cannot be judged: one class only. (No labels at all leave the other checks of the whole audit.)"""
+    if isinstance(data.labels, ClassLabels):
+        data.class_labels()
+
+
+def trained_signals(run: Session, data: Dataset, have: Signals | None, *, folds: int) -> Signals | None:
+    """Cross-validated probabilities of images, made here so that ``--device`` holds and a run that stops resumes fold by fold."""
+    from labelwright.signals import compute
+    from labelwright.signals.models import signal_fit
+
+    if not isinstance(data.labels, (ClassLabels, MultiLabels)):
+        return have
+    rows = int(data.known.sum()) * (folds - 1) // folds
+    fit = replace(signal_fit(rows, images=True), device=run.step.values["device"], checkpoint=str(run.checkpoints))
+    return compute(data, ("probs",), seed=run.step.seed, folds=folds, fit=fit, have=have)
 
 
 def summary_of(result: Audit, n: int) -> dict[str, Any]:
@@ -109,7 +156,7 @@ def page_of(result: Audit, data: Dataset, run: Session) -> str:
     from labelwright.report import audit_page, result_page
 
     command = run.step.command()
-    if run.step.method not in (WHOLE_AUDIT, "label-errors") and not result.findings.height:
+    if run.step.method not in (WHOLE_AUDIT, LABELS_ONLY) and not result.findings.height:
         return result_page(result, data=data, command=command)
     return audit_page(result, data=data, command=command, next=next_steps(result, run))
 
@@ -125,7 +172,7 @@ def next_steps(result: Audit, run: Session) -> tuple[tuple[str, str], ...]:
         corrected = f"{folder}-corrected"
         rows += [
             (
-                "Take the suggested labels (or --how drop, --how weight; a review file lets a person decide).",
+                "Take the suggested labels (or --how drop, --how weight; with --review what a person decided).",
                 f"labelwright annotate correct {source} --findings {folder} --out {corrected}",
             ),
             ("Train on the corrected data.", f"labelwright learn cross-entropy {corrected} --test TEST_DATA"),

@@ -155,9 +155,10 @@ CORRECT_ARGUMENTS = (
         name="review",
         type=str | None,
         default=None,
-        help="CSV or Parquet with a person's decisions, which come before all else (see review.csv in the output folder).",
+        help="CSV or Parquet with a person's decisions, which come before all else: review.csv of the audit's folder, filled in.",
         path=True,
     ),
+    Argument(name="held_out", type=bool, default=False, help="Change rows of validation and test splits (column split) too."),
     *TABLE,
     SEED,
 )
@@ -171,6 +172,8 @@ TOOL_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
 """Commands that are no verb and yet write an output folder."""
 HIDDEN_FIT = frozenset({"checkpoint", "device"})
 """Fields of the training recipe that have an argument of their own or belong to the output folder."""
+PATH_FIELDS = frozenset({"against"})
+"""Fields of methods that are places on disk."""
 WHOLE_AUDIT = "data-audit"
 """What ``audit`` runs without a METHOD."""
 
@@ -195,11 +198,11 @@ def entry_of(verb: str, method: str) -> Entry:
     InputError
         If the verb or the method is unknown, or the method is only planned.
     """
-    from labelwright import check
-
-    check.one_of("verb", verb, VERBS)
+    _known_verb(verb)
     entries = {e.name: e for e in methods(verb=verb)}
     if method not in entries:
+        from labelwright import check
+
         words = [*entries, CORRECT] if verb == "annotate" else [*entries]
         raise InputError(
             f"{verb} has no method {method!r}.{check.nearest(method, words)}", hint=f"See them with: labelwright methods --verb {verb}"
@@ -207,6 +210,13 @@ def entry_of(verb: str, method: str) -> Entry:
     if not entries[method].target:
         raise InputError(f"{verb} {method} is planned, not yet available.", hint="See what is available with: labelwright methods")
     return entries[method]
+
+
+def _known_verb(verb: str) -> None:
+    if verb not in VERBS:
+        from labelwright import check  # imports NumPy, which help should not cost
+
+        check.one_of("verb", verb, VERBS)
 
 
 def arguments_of(verb: str, method: str) -> tuple[Argument, ...]:
@@ -218,10 +228,8 @@ def arguments_of(verb: str, method: str) -> tuple[Argument, ...]:
 
 def options_of(verb: str, method: str) -> tuple[Option, ...]:
     """Everything a step may be given: the verb's arguments, the method's fields, the training recipe's where the verb trains."""
-    from labelwright import check
-
     if verb not in TOOL_ARGUMENTS:
-        check.one_of("verb", verb, VERBS)
+        _known_verb(verb)
     shared = arguments_of(verb, method)
     if verb in TOOL_ARGUMENTS or (verb, method) == ("annotate", CORRECT):
         return shared
@@ -267,7 +275,8 @@ class Step:
     @property
     def paths(self) -> tuple[str, ...]:
         """Names of the arguments that are places on disk."""
-        return tuple(a.name for a in arguments_of(self.verb, self.method) if a.path)
+        own = (o.name for o in options_of(self.verb, self.method) if o.name in PATH_FIELDS)
+        return (*(a.name for a in arguments_of(self.verb, self.method) if a.path), *own)
 
     def method_fields(self) -> dict[str, Any]:
         """The arguments that are fields of the method class."""

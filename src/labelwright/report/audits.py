@@ -25,7 +25,7 @@ MEANING = {
     "label_error": "The given label contradicts what a model that never saw it predicts.",
     "exact_duplicate": "The same content occurs more than once.",
     "near_duplicate": "Almost the same content occurs more than once.",
-    "leak": "The same or almost the same content is in more than one split.",
+    "split_leak": "The same or almost the same content is in more than one split.",
     "outlier": "Far from its nearest neighbours, against how far neighbours usually are.",
     "class_imbalance": "Belongs to a class with far fewer examples than the average class.",
     "dark": "Even its brightest parts are dark.",
@@ -33,7 +33,6 @@ MEANING = {
     "blurred": "No fine structure.",
     "odd_aspect": "Of another shape than the other images.",
     "missing_values": "Many of its columns are empty.",
-    "constant_column": "A column that never changes.",
 }
 LABEL = "label_error"
 OWN_SECTION = frozenset(

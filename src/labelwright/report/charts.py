@@ -146,7 +146,7 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, 
     low, high = min(ys), max(ys)
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
-    marks = ticks(low, high)
+    marks = ticks(low, high, 7)
     low, high = min([low, *marks]), max([high, *marks])
     bottom, span, height = HEIGHT - BOTTOM, WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM - TOP
 
