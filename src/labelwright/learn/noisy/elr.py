@@ -210,6 +210,14 @@ def verdict(targets_NC: Tensor, probs_NC: Tensor, given_N: Tensor) -> tuple[np.n
     return belief.argmax(1).numpy(), wrongness(belief, given_N).double().numpy()
 
 
+def provenance_of(targets_NC: Tensor) -> str:
+    """Where corrected labels and scores come from, in words for the facts of a result."""
+    unvisited = int((targets_NC.sum(1) == 0).sum())
+    return (
+        f"running targets of the training rows; the final network's out-of-sample prediction for {unvisited:,} rows it was not trained on"
+    )
+
+
 @register(
     "elr",
     sheet="elr",
@@ -253,5 +261,7 @@ class ELR(Learner):
 
         run = train(model, step, prepared.train, fit=fit, seed=seed, val=prepared.val, memory=memory, label="elr")
         probs = predict_logits(run.net, prepared.inputs).softmax(1)
-        labels, scores = verdict(memory.targets.cpu(), probs, prepared.labels)
-        return Learned.of(self, data, prepared, factory=net, run=run, fit=fit, labels=labels, label_scores=scores, seed=seed)
+        targets = memory.targets.cpu()
+        labels, scores = verdict(targets, probs, prepared.labels)
+        facts = {"label_scores": provenance_of(targets)}
+        return Learned.of(self, data, prepared, factory=net, run=run, fit=fit, labels=labels, label_scores=scores, seed=seed, facts=facts)

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from labelwright import check
 from labelwright.data.augment import Mixup, blend
 from labelwright.data.batch import steps_in
-from labelwright.learn.noisy.elr import Storage, TargetTable, clamped, elr_penalty, verdict
+from labelwright.learn.noisy.elr import Storage, TargetTable, clamped, elr_penalty, provenance_of, verdict
 from labelwright.nn import Ensemble, EnsembleNet, seeded
 from labelwright.nn.ema import Decay, WeightAverage, early_ramp, recompute_batchnorm, sigmoid_ramp
 from labelwright.nn.losses import soft_cross_entropy
@@ -222,8 +222,12 @@ class ELRPlus(Learner):
             recompute_batchnorm(kept, _chunks(rows.inputs, fit.batch_size, next(kept.parameters()).device))
         kept.eval()
         probs = predict_logits(kept, prepared.inputs).softmax(1)
-        labels, scores = verdict(memory.targets.cpu(), probs, prepared.labels)
-        return Learned.of(self, data, prepared, factory=factory, net=kept, run=run, fit=fit, labels=labels, label_scores=scores, seed=seed)
+        targets = memory.targets.cpu()
+        labels, scores = verdict(targets, probs, prepared.labels)
+        facts = {"label_scores": provenance_of(targets)}
+        return Learned.of(
+            self, data, prepared, factory=factory, net=kept, run=run, fit=fit, labels=labels, label_scores=scores, seed=seed, facts=facts
+        )
 
 
 def _chunks(inputs: Tensor, size: int, device: torch.device) -> Iterator[Tensor]:
