@@ -131,6 +131,19 @@ def test_images_of_another_size_or_channel_count_are_converted():
         featuriser.transform(Dataset(inputs=np.zeros((1, 1, 8, 8), np.int64)))
 
 
+def test_large_jpegs_are_decoded_small_but_look_the_same():
+    ramp = np.linspace(0, 255, 640).astype(np.uint8)
+    picture = np.stack([np.tile(ramp, (480, 1)), np.tile(ramp[:480, None], (1, 640)), np.full((480, 640), 90, np.uint8)], axis=2)
+    images = Images([encoded(picture, "JPEG")])
+    assert images.picture(0).size == (640, 480)
+    assert images.picture(0, side=100).size == (160, 120)
+    small = fit_featuriser(Dataset(inputs=images), seed=0, image_size=(12, 16))
+    plain = np.asarray(Image.fromarray(picture).resize((16, 12), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    mean, scale = small.arrays()["mean"][:, None, None], small.arrays()["scale"][:, None, None]
+    seen = (small.transform(Dataset(inputs=images))[0].numpy() / np.where(scale, scale, 1) + mean) * 255
+    assert np.abs(seen[:2] - plain[:2]).max() < 4
+
+
 def test_sixteen_bits_are_scaled_not_clipped():
     deep = np.array([[0, 32768, 65535]], dtype=np.uint16)
     assert Images([encoded(deep)])[0].tolist() == [[[0, 128, 255]]]

@@ -104,7 +104,7 @@ class Images(LazyInputs):
         image = self._read(i, header=True)
         return (*image.size, image.mode)
 
-    def _read(self, i: int, *, header: bool) -> Any:
+    def _read(self, i: int, *, header: bool, side: int | None = None) -> Any:
         import io
 
         from PIL import Image, ImageOps, UnidentifiedImageError
@@ -114,6 +114,8 @@ class Images(LazyInputs):
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 if header:
                     return image
+                if side is not None:
+                    image.draft(None, (side, side))  # JPEG only: decodes straight to 1/2, 1/4 or 1/8, no smaller than asked
                 image.load()
                 return ImageOps.exif_transpose(image)
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
@@ -137,9 +139,12 @@ class Images(LazyInputs):
         except OSError as err:
             raise InputError(f"Image {i} ({source}) cannot be read: {err.strerror or err}.", hint="Was it moved?") from err
 
-    def picture(self, i: int) -> Any:
-        """The `i`-th image as PIL ``L`` or ``RGB``, 8 bits; deeper grey images are scaled by their range, not clipped."""
-        image = self.open(i)
+    def picture(self, i: int, *, side: int | None = None) -> Any:
+        """The `i`-th image as PIL ``L`` or ``RGB``, 8 bits; deeper grey images are scaled by their range, not clipped.
+
+        With `side`, a JPEG may come smaller, both sides at least `side` (or as they are): several times faster for thumbnails.
+        """
+        image = self._read(i, header=False, side=side)
         if image.mode in ("L", "RGB"):
             return image
         if image.mode in self.GREY - {"1"}:

@@ -24,6 +24,7 @@ BLOCK_VALUES = 4_000_000  # values handled at a time: 32 MB in float64
 MIXED_SIDE = 64  # longest side that images of different sizes are brought to
 COMMON_SIDE = 224  # longest side kept when all images share one size: what standard networks take
 SAMPLE = 4_096  # lazily decoded images that decide size, channels, mean and deviation
+OVERSIZE = 2  # a large JPEG is decoded to at least this many times the fitted size, then filtered down
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's conversion to grey
 
 
@@ -213,7 +214,7 @@ class ImageFeaturiser(Featuriser, kind="images"):
     def _decode(self, images: Images, i: int) -> np.ndarray:
         from PIL import Image
 
-        image = images.picture(i)
+        image = images.picture(i, side=OVERSIZE * max(self.size))
         mode = "L" if self.channels == 1 else "RGB"
         if image.mode != mode:
             image = image.convert(mode)
