@@ -40,7 +40,7 @@ __all__ = ["ClassSeparability"]
     "class-separability",
     sheet="class-separability",
     has=Have.NONE,
-    flaw=(Flaw.NOISE, Flaw.WEAK, Flaw.SCARCITY),
+    flaw=(Flaw.WEAK, Flaw.SCARCITY),
     gives=(Want.FINDINGS, Want.REPORT),
     paper="Ghalyan et al. Estimating class separability of text embeddings with persistent homology. TMLR 2024. arXiv:2305.15016",
 )
