@@ -57,7 +57,7 @@ def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: b
     featuriser = fit_featuriser(data, seed=seed)
     inputs = featuriser.transform(data)
     labels = torch.from_numpy(np.array(given.values))
-    weights = torch.from_numpy(data.weights).float()
+    weights = torch.from_numpy(np.array(data.weights)).float()
     every = TensorData(inputs=inputs, labels=labels, index=torch.arange(len(data)), weights=weights, size=len(data))
     rows = np.flatnonzero(given.known & (data.weights > 0))
     held: TensorData | None = None

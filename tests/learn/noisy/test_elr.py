@@ -13,7 +13,8 @@ from torch.testing import assert_close
 from labelwright.data import Dataset
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels
-from labelwright.learn.noisy.elr import DENSE, ELR, EPS, ELRLoss, elr_gradient, elr_losses, elr_penalty, merged, next_target, wrongness
+from labelwright.learn.cross_entropy import CrossEntropy
+from labelwright.learn.noisy.elr import DENSE, ELR, EPS, TOP, ELRLoss, elr_gradient, elr_losses, elr_penalty, merged, next_target, wrongness
 from labelwright.learn.noisy.elr_plus import ELRPlus
 from labelwright.nn import MLP, HuggingFace
 from labelwright.results import Learned
@@ -163,6 +164,19 @@ def test_storage_keeps_the_arithmetic(storage, atol):
     assert_close(exact.targets, stored.targets, rtol=0, atol=atol)
 
 
+def test_topk_keeps_the_largest_entries_and_drops_the_rest():
+    logits = torch.randn(3, 40, generator=torch.Generator().manual_seed(2)) * 2
+    loss = ELRLoss(5, 40, beta=0.5, lam=1.0, storage="topk")
+    index = torch.tensor([4, 0, 2])
+    loss(logits, torch.zeros(3, dtype=torch.long), index)
+    q = logits.softmax(1).clamp(EPS, 1 - EPS)
+    t = 0.5 * q / q.sum(1, keepdim=True)
+    for row, target in zip(index, t, strict=True):
+        border = target.sort(descending=True).values[TOP - 1]
+        assert_close(loss.targets[row], torch.where(target >= border, target, 0.0))
+    assert float(loss.targets[[1, 3]].abs().sum()) == 0
+
+
 def test_half_precision_logits_stay_finite():
     loss = ELRLoss(2, 3)
     for _ in range(80):
@@ -262,6 +276,15 @@ def test_learner_finds_the_wrong_labels_and_its_folder_loads_back(tmp_path):
     assert loaded.labels == learned.labels
     assert np.array_equal(loaded.label_scores, scores)
     assert loaded.provenance.fields == {"lam": 3.0, "beta": 0.7, "storage": "float32"}
+
+
+def test_without_penalty_the_learner_is_the_baseline_weights_included():
+    x, _, noisy, _ = noisy_blobs(1, n=200)
+    weight = np.where(np.arange(200) < 20, 0.0, 1.0 + np.arange(200) % 3)
+    data = Dataset(inputs=x, labels=ClassLabels(values=noisy), columns={"weight": weight})
+    fit = Fit(epochs=3, batch_size=32)
+    ours, plain = (m.learn(data, MLP(hidden=(16,)), fit=fit, seed=5).predict_proba(x) for m in (ELR(lam=0.0), CrossEntropy()))
+    assert_close(ours, plain, rtol=0, atol=1e-5)
 
 
 def test_same_seed_same_result_other_seed_other_weights():
