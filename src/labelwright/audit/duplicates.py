@@ -80,10 +80,10 @@ def _keys(inputs: Any) -> np.ndarray:
 def intrinsic_dimension(distances: np.ndarray) -> float:
     """Maximum-likelihood dimension from distances (N, K) to the K nearest neighbours, ascending; at least 1."""
     positive = distances[(distances > 0).all(1)].astype(np.float64)
-    if not len(positive) or positive.shape[1] < 3:
+    if not len(positive) or positive.shape[1] < 2:
         return 1.0
-    logs = np.log(positive[:, -1:] / positive[:, :-1]).mean(1)
-    return float(max(1.0, 1 / max(logs.mean() * (positive.shape[1] - 1) / (positive.shape[1] - 2), 1e-6)))
+    # the mean of log(T_K / T_j) is 1 / d exactly where density is flat; averaging it, not its inverse, keeps that
+    return float(max(1.0, 1 / max(np.log(positive[:, -1:] / positive[:, :-1]).mean(), 1e-6)))
 
 
 def near_pairs(points: np.ndarray, *, ratio: float = RATIO, hashes: np.ndarray | None = None) -> Pairs:
