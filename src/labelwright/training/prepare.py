@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ VAL_FRACTION = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Tensors for training: `train` (labelled rows), `val` (given, or held out of `data`), `inputs` of every row of `data`,
+    """Tensors for training: `train` (labelled rows of positive weight, weights scaled to mean 1), `val` (given, or held out of `data`), `inputs` of every row of `data`,
     `labels` int64 (N,) of every row (-1 unknown), the fitted `featuriser`, class `names`."""
 
     train: TensorData
@@ -70,8 +70,11 @@ def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: b
         fit_part, held_part = stub.split(VAL_FRACTION, seed=seed)
         rows = np.sort(fit_part.ids)
         held = every.take(torch.from_numpy(np.sort(held_part.ids)))
+    train = every.take(torch.from_numpy(rows))
+    # mean 1: the loss, and with it the learning rate, keeps its size whatever the unit of the weights
+    train = replace(train, weights=train.weights / train.weights.mean())
     return Prepared(
-        train=every.take(torch.from_numpy(rows)),
+        train=train,
         val=held,
         inputs=inputs,
         labels=labels,

@@ -38,6 +38,7 @@ from labelwright.training.defaults import default_fit
 
 if TYPE_CHECKING:
     from labelwright.data import Dataset
+    from labelwright.training.engine import Engine
 
 __all__ = ["CoTeaching", "NestedCoTeaching", "SmallLossLog", "exchange_step", "forget_rate", "keep_smallest"]
 
@@ -81,6 +82,12 @@ class SmallLossLog(nn.Module):
             self.epoch.fill_(epoch)
         self.seen[net, index] = True
         self.kept[net, index[kept]] = True
+
+    @torch.no_grad()
+    def sync(self, engine: Engine) -> None:
+        """Bring together what each process saw."""
+        for part in (self.seen, self.kept):
+            part.copy_(engine.sum(part.float()) > 0)
 
     def precision(self, clean: np.ndarray) -> float:
         """Share of truly clean examples among those kept in the last epoch; `clean`: bool (N,)."""
