@@ -282,6 +282,19 @@ def test_encoders():
     assert features.embeddings.shape == (60, 256)
 
 
+def test_dynamics_tell_wrong_labels_apart():
+    inputs, labels = blobs(120, 3, seed=0)
+    given_labels, wrong = flipped(labels, 0.15, seed=1)
+    given_labels[5] = -1
+    data = Dataset(inputs=inputs, labels=ClassLabels(values=given_labels))
+    made = compute(data, ("dynamics",), seed=0, fit=Fit(epochs=4, batch_size=16, lr=0.05, keep="last")).dynamics
+    assert made.logits.shape == (4, 120, 3)
+    margins = made.area_under_margin().numpy()
+    assert np.isnan(margins[5])
+    known = given_labels >= 0
+    assert average_precision_score(wrong[known], -margins[known]) > 0.95
+
+
 # ------------------------------------------------------------------ the container
 
 

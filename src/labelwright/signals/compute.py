@@ -93,6 +93,10 @@ def compute(
         found["knn"] = KnnGraph(indices=index, distances=distance)
     if "losses" in asked and "losses" not in found:
         found["losses"] = label_losses(data.require_labels(ClassLabels).values, found["probs"])
+    if "dynamics" in asked and "dynamics" not in found:
+        from labelwright.signals.dynamics import record
+
+        found["dynamics"] = record(data, model=model, fit=fit, seed=seed)
     return Signals(**found)
 
 
