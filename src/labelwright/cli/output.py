@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelwright.recipes.perform import Outcome
 
-__all__ = ["emit", "emit_json", "emit_lines"]
+__all__ = ["bars", "emit", "emit_json", "emit_lines"]
 
 EXCEEDED = 1
+
+
+def bars(quiet: bool) -> bool:
+    """Whether to show progress: not when asked to be quiet, and not into a file, where a bar is noise."""
+    return not quiet and sys.stderr.isatty()
 
 
 def emit_json(value: Any) -> None:

@@ -81,11 +81,11 @@ def advise(data: str, /, *, labels: Text = None, inputs: Text = None, seed: int 
     quiet
         No progress bars.
     """
-    from labelwright.cli.output import emit_json, emit_lines
+    from labelwright.cli.output import bars, emit_json, emit_lines
     from labelwright.progress import shown
     from labelwright.recipes import advise as look
 
-    with shown(not quiet):
+    with shown(bars(quiet)):
         advice = look(data, labels=labels, inputs=inputs, seed=seed)
     if json:
         emit_json(advice.to_dict())
@@ -130,11 +130,11 @@ def predict(
     quiet
         No progress bars and no summary.
     """
-    from labelwright.cli.output import emit_json, emit_lines
+    from labelwright.cli.output import bars, emit_json, emit_lines
     from labelwright.progress import shown
     from labelwright.recipes.prediction import predict as apply
 
-    with shown(not quiet):
+    with shown(bars(quiet)):
         summary = apply(model, data, out=out, inputs=inputs, labels=labels, device=device, batch_size=batch_size)
     if json:
         emit_json(summary)
@@ -159,11 +159,11 @@ def demo(*, out: str = "labelwright-demo", seed: int = 0, device: str = "auto", 
     quiet
         No progress bars and no summary.
     """
-    from labelwright.cli.output import emit
+    from labelwright.cli.output import bars, emit
     from labelwright.progress import shown
     from labelwright.recipes import demo as show
 
-    with shown(not quiet):
+    with shown(bars(quiet)):
         outcome = show(out, seed=seed, device=device)
     return emit(outcome, json=json, quiet=quiet)
 
@@ -182,10 +182,10 @@ def run(recipe: str, /, *, out: Text = None, json: Flag = False, quiet: Flag = F
     quiet
         No progress bars and no summary.
     """
-    from labelwright.cli.output import emit
+    from labelwright.cli.output import bars, emit
     from labelwright.recipes import run as chain
 
-    return emit(chain(recipe, out=out, show=not quiet), json=json, quiet=quiet)
+    return emit(chain(recipe, out=out, show=bars(quiet)), json=json, quiet=quiet)
 
 
 def rerun(folder: str, /, *, out: Text = None, json: Flag = False, quiet: Flag = False) -> int:
@@ -202,7 +202,7 @@ def rerun(folder: str, /, *, out: Text = None, json: Flag = False, quiet: Flag =
     quiet
         No progress bars and no summary.
     """
-    from labelwright.cli.output import emit
+    from labelwright.cli.output import bars, emit
     from labelwright.recipes import rerun as repeat
 
-    return emit(repeat(folder, out=out, show=not quiet), json=json, quiet=quiet)
+    return emit(repeat(folder, out=out, show=bars(quiet)), json=json, quiet=quiet)

@@ -53,10 +53,10 @@ def method_command(verb: str, method: str) -> Callable[..., int]:
 
 def run_step(verb: str, method: str, /, *, out: str | None, json: bool, quiet: bool, **given: Any) -> int:
     """Run one step into its folder, print the summary, return the exit code."""
-    from labelwright.cli.output import emit
+    from labelwright.cli.output import bars, emit
     from labelwright.recipes.perform import perform
     from labelwright.recipes.steps import Step
 
     step = Step.of(verb, method, given)
-    outcome = perform(step, out or f"labelwright-{verb}", show=not quiet)
+    outcome = perform(step, out or f"labelwright-{verb}", show=bars(quiet))
     return emit(outcome, json=json, quiet=quiet)

@@ -37,11 +37,13 @@ def audit(run: Session) -> Written:
 
     step, method = run.step, method_of(run.step)
     limits = parse_limits(step.values["fail_on"])
+    for issue in limits:
+        check.known_word("--fail-on issue", issue, issues_of(method), place="what this audit looks for")
     resolve_device(step.values["device"])
     data, signals = signals_from(step, load_data(step))
-    judged = judges_labels(method)
+    judged = "label_error" in issues_of(method)
     if judged:
-        check_classes(data)
+        check_classes(data, method)
     run.begin(data=data)
     if judged and data.kind == "images" and (signals is None or signals.probs is None) and int(data.known.sum()) >= LEAST_LABELLED:
         signals = trained_signals(run, data, signals, folds=getattr(method, "folds", FOLDS))
@@ -62,9 +64,9 @@ def audit(run: Session) -> Written:
     return Written(summary=summary, lines=lines_of(result, summary), exceeded=exceeded, status=str(result.status))
 
 
-def judges_labels(method: Method) -> bool:
-    """Whether an auditor looks for label errors."""
-    return "label_error" in getattr(method, "issues", ("label_error",) if method.entry.name == LABELS_ONLY else ())
+def issues_of(method: Method) -> tuple[str, ...]:
+    """What an auditor looks for: its own list, or the one issue it is about."""
+    return tuple(getattr(method, "issues", ("label_error" if method.entry.name == LABELS_ONLY else method.entry.name.replace("-", "_"),)))
 
 
 def bare(data: Dataset) -> bool:
@@ -72,10 +74,21 @@ def bare(data: Dataset) -> bool:
     return isinstance(data.inputs, np.ndarray) and data.inputs.ndim == 2 and data.inputs.shape[1] == 0
 
 
-def check_classes(data: Dataset) -> None:
-    """Refuse labels that cannot be judged: one class only. (No labels at all leave the other checks of the whole audit.)"""
-    if isinstance(data.labels, ClassLabels):
-        data.class_labels()
+def check_classes(data: Dataset, method: Method) -> None:
+    """Refuse class labels that cannot be judged, before hours of cross-validation: one class only, classes without an example.
+
+    (Without any labels the whole audit still makes its other checks.)
+    """
+    if not isinstance(data.labels, ClassLabels):
+        return
+    labels = data.class_labels()
+    empty = [name for name, count in zip(labels.names, labels.counts(), strict=True) if count == 0]
+    if empty and not getattr(method, "allow_empty", False):
+        shown = ", ".join(repr(n) for n in empty[:8]) + (", …" if len(empty) > 8 else "")
+        raise InputError(
+            f"{len(empty)} of the {labels.num_classes} classes are empty: no example is labelled {shown}.",
+            hint="Leave these classes (and their columns of probabilities) out, or accept them: labelwright audit label-errors --allow-empty.",
+        )
 
 
 def trained_signals(run: Session, data: Dataset, have: Signals | None, *, folds: int) -> Signals | None:

@@ -102,7 +102,9 @@ class Session:
         there = read_run(self.partial)
         here = {"verb": self.step.verb, "method": self.step.method, **self._arguments()}
         before = {"verb": there["verb"], "method": there["method"], **there["arguments"]}
-        other = [k for k in sorted({*here, *before}) if k not in FREE and here.get(k) != before.get(k)]
+        which = ("verb", "method")
+        names = [*which, *sorted({*here, *before} - {*which})] if all(here[k] == before[k] for k in which) else which
+        other = [k for k in names if k not in FREE and here.get(k) != before.get(k)]
         if other:
             changes = ", ".join(f"{k} is {before.get(k)!r} there and {here.get(k)!r} now" for k in other[:3])
             raise OutputError(
