@@ -117,6 +117,30 @@ def test_every_available_method_has_a_page_with_its_fields(build):
             assert entry.paper[:20].replace("|", "\\|") in text
 
 
+def available():
+    from labelwright.registry import methods
+
+    return [e for e in methods() if e.target]
+
+
+@pytest.mark.parametrize("entry", available(), ids=lambda e: f"{e.verb}-{e.name}")
+def test_the_example_on_a_method_page_runs(build, entry, monkeypatch):
+    from dataclasses import replace
+
+    import labelwright.data
+    from labelwright.training import defaults
+
+    load, recipe = labelwright.data.load, defaults.recipe
+    few = load("digits").take(range(120))  # the page's own code, on fewer digits and for fewer epochs
+    monkeypatch.setattr(labelwright.data, "load", lambda name: few, raising=False)
+    monkeypatch.setattr(defaults, "recipe", lambda *args, **more: replace(recipe(*args, **more), epochs=3))
+    for block in blocks(build.pages()[build.page_of(entry)]):
+        if block.kind == "python" and f"{entry.title}(" in block.body:
+            exec(compile(block.body, entry.name, "exec"), {})
+            return
+    assert entry.verb not in build.CALLS
+
+
 def test_every_planned_method_is_listed_as_planned(build):
     from labelwright.registry import methods
 
