@@ -61,7 +61,7 @@ def test_simulation_of_two_columns_reproduces_the_joint():
 
 def test_conditionals_are_exact(tree):
     """Belief propagation equals summing the joint over all states."""
-    frame, model = tree
+    _, model = tree
     grid = pl.DataFrame(list(itertools.product(("no", "yes"), repeat=5)), schema=list("abcde"), orient="row")
     weight = np.exp(model.logpdf(grid))
     for given in ({"c": "yes"}, {"c": "yes", "d": "no"}, {"a": "no", "e": "yes", "d": "yes"}):
@@ -116,11 +116,11 @@ def test_questions_about_absent_things_are_refused(tree):
 
 def test_independent_columns_depend_about_as_often_as_the_test_errs():
     shares = []
-    for seed in range(12):
+    for seed in range(8):
         codes = np.random.default_rng(seed).integers(0, 5, (400, 6))
         found = dependence_probability(codes, [5] * 6, resamples=32, permutations=20, seed=seed)
         shares.append(found[np.triu_indices(6, 1)].mean())
-    # 1 / 21 is the exact level; 180 pairs share it
+    # 1 / 21 is the exact level; 120 pairs share it
     assert abs(np.mean(shares) - 1 / 21) < 0.02
 
 
@@ -243,7 +243,7 @@ def test_crosscat_simulates_conditionals(crosscat):
 
 def test_crosscat_density_integrates_to_one(crosscat):
     _, model = crosscat
-    grid = np.linspace(-40, 50, 1801)
+    grid = np.linspace(-30, 40, 401)
     density = np.exp(model.logpdf(pl.DataFrame({"b": grid})))
     assert density.sum() * (grid[1] - grid[0]) == pytest.approx(1, abs=0.01)
     words = np.exp(model.logpdf(pl.DataFrame({"a": ["u", "v"]})))

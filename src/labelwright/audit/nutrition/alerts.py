@@ -186,9 +186,7 @@ def missingness_alerts(coded: Mapping[str, Coded]) -> list[Alert]:
         others = [c for c in columns if c.name != column.name and c.size > 1]
         if not others:
             continue
-        strip = joint_strip(
-            np.stack([column.missing.astype(np.intp), *(c.codes for c in others)], axis=1), [2, *(c.size for c in others)], 0
-        )
+        strip = joint_strip(np.stack([column.missing.astype(np.int16), *(c.codes for c in others)]).T, [2, *(c.size for c in others)], 0)
         effects = strip.cramers_v()[1:]
         for j, other in enumerate(others):
             block = strip.block(j + 1)

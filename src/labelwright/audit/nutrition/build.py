@@ -84,9 +84,7 @@ class Builder:
     @cached_property
     def codes(self) -> np.ndarray:
         columns = list(self.coded.values())
-        return (
-            np.stack([c.codes for c in columns], axis=1).astype(np.int16) if columns else np.zeros((self.table.sample.height, 0), np.int16)
-        )
+        return np.stack([c.codes for c in columns]).T if columns else np.zeros((self.table.sample.height, 0), np.int16)
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -103,8 +101,7 @@ class Builder:
         out = np.full((len(self.coded),) * 2, np.nan)
         numeric = [i for i, c in enumerate(self.coded.values()) if c.is_numeric]
         if numeric:
-            values = np.stack([c.values for c in self.coded.values() if c.values is not None], axis=1)
-            out[np.ix_(numeric, numeric)] = spearman(values)
+            out[np.ix_(numeric, numeric)] = spearman([c.values for c in self.coded.values() if c.values is not None])
         return out
 
     @cached_property
@@ -112,9 +109,12 @@ class Builder:
         """Correlation ratio of numeric column b (second axis) given categories a (first axis); NaN elsewhere."""
         columns = list(self.coded.values())
         out = np.full((len(columns),) * 2, np.nan)
-        for (i, a), (j, b) in itertools.product(enumerate(columns), enumerate(columns)):
-            if not a.is_numeric and b.values is not None:
-                out[i, j] = correlation_ratio(a.codes, b.values, a.size)
+        for j, b in enumerate(columns):
+            values = b.values
+            if values is not None:
+                for i, a in enumerate(columns):
+                    if not a.is_numeric:
+                        out[i, j] = correlation_ratio(a.codes, values, a.size)
         return out
 
     # The modules -------------------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class Builder:
     def plot(self, a: str, b: str) -> dict[str, Any]:
         """Joint histogram of two columns, rows of `a` by columns of `b` (its transpose is the plot of b by a); cells under the floor are None."""
         first, second = self.coded[a], self.coded[b]
-        codes = np.stack([first.codes, second.codes], axis=1)
+        codes = np.stack([first.codes, second.codes]).T
         counts = joint_strip(codes, [first.size, second.size], 0).block(1)
         i, j = list(self.coded).index(a), list(self.coded).index(b)
         return {
@@ -288,7 +288,7 @@ class Builder:
     def condition(self, target: str, given: str) -> dict[str, Any]:
         """Simulated P(target | given = v) for the values v of `given` that enough rows have; cells under the floor are None."""
         wanted, condition, floor = self.coded[target], self.coded[given], self.settings.floor
-        counts = joint_strip(np.stack([condition.codes, wanted.codes], axis=1), [condition.size, wanted.size], 0).block(1)
+        counts = joint_strip(np.stack([condition.codes, wanted.codes]).T, [condition.size, wanted.size], 0).block(1)
         rows, too_few = [], 0
         for k, value in enumerate(condition.labels[:CONDITION_VALUES]):
             n = int(counts[k].sum())

@@ -146,7 +146,7 @@ class ChowLiuTree:
     def dependence(self) -> np.ndarray:
         """Dependence probability of all pairs by half-samples and permutations, (m, m); computed once."""
         if "dependence" not in self._kept:
-            codes = np.stack([c.codes for c in self.columns], axis=1)
+            codes = np.stack([c.codes for c in self.columns]).T
             self._kept["dependence"] = dependence_probability(
                 codes, [c.size for c in self.columns], resamples=self.resamples, permutations=self.permutations, seed=self.seed
             )
@@ -177,7 +177,7 @@ def fit_chow_liu(
     coded = tuple(code_column(c, frame.get_column(c.name), bins=bins, categories=categories, quantiles=True, spare=True) for c in columns)
     # a missing cell is one more state: sizes are one larger, and nothing is left out
     sizes = [c.size + 1 for c in coded]
-    joint = joint_counts(np.stack([c.codes for c in coded], axis=1), sizes)
+    joint = joint_counts(np.stack([c.codes for c in coded]).T, sizes)
     information = smoothed_information(joint, alpha)
     m = len(coded)
     if m > 1:

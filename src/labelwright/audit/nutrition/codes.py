@@ -22,10 +22,10 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class Coded:
-    """A coded column: `codes` intp (N,) in [0, size], where `size` (the last state) is missing; `labels` of the `size` states.
+    """A coded column: `codes` int16 (N,) in [0, size], where `size` (the last state) is missing; `labels` of the `size` states.
 
     `edges` float (size + 1,) bound the bins of a numeric column; None for categories and for numbers that are their own bins.
-    `points` are the bins that are values of their own. `values` float (N,) are the numbers, NaN where missing; None for categories.
+    `points` are the bins that are values of their own. `series` are a numeric column's cells as they came; None for categories.
     """
 
     name: str
@@ -33,12 +33,17 @@ class Coded:
     labels: tuple[str, ...]
     edges: np.ndarray | None = None
     points: np.ndarray | None = None
-    values: np.ndarray | None = None
+    series: pl.Series | None = None
     has_other: bool = False
 
     @property
     def is_numeric(self) -> bool:
-        return self.values is not None
+        return self.series is not None
+
+    @property
+    def values(self) -> np.ndarray | None:
+        """The numbers as float64 (N,), NaN where missing; None for categories. Not kept: a float column is a view of its cells."""
+        return None if self.series is None else _numbers(self.series)
 
     @property
     def size(self) -> int:
@@ -66,6 +71,11 @@ def quantile_edges(values: np.ndarray, *, most: int) -> np.ndarray:
     return edges if len(edges) > 1 else np.array([edges[0], np.nextafter(edges[0], math.inf)])
 
 
+def _numbers(values: pl.Series) -> np.ndarray:
+    """float64 with NaN for missing; a view where the series is that already."""
+    return values.cast(pl.Float64).to_numpy()
+
+
 def _number(x: float) -> str:
     return f"{x:.6g}"
 
@@ -77,19 +87,19 @@ def code_column(column: Column, values: pl.Series, *, bins: int, categories: int
     """
     if not column.numeric:
         return _code_words(column.name, values, categories, spare)
-    numbers = values.cast(pl.Float64).fill_null(math.nan).to_numpy()
+    numbers = _numbers(values)
     shown = numbers[np.isfinite(numbers)]
-    empty = np.zeros(0, dtype=np.intp)
+    empty = np.zeros(0, dtype=np.int16)
     if not len(shown):
-        return Coded(column.name, np.zeros(len(numbers), dtype=np.intp), (), values=numbers)
+        return Coded(column.name, np.zeros(len(numbers), dtype=np.int16), (), series=values)
     own = np.unique(shown[:5000])  # a cheap look first: most columns have more values than bins among these
     own = np.unique(shown) if len(own) <= bins else own
     if len(own) <= bins:
-        coded = Coded(column.name, empty, tuple(_number(x) for x in own), points=own, values=numbers)
+        coded = Coded(column.name, empty, tuple(_number(x) for x in own), points=own, series=values)
     else:
         edges = quantile_edges(shown, most=bins) if quantiles else freedman_diaconis(shown, most=bins)
         labels = tuple(f"{_number(a)} to {_number(b)}" for a, b in itertools.pairwise(edges))
-        coded = Coded(column.name, empty, labels, edges=edges, values=numbers)
+        coded = Coded(column.name, empty, labels, edges=edges, series=values)
     return replace(coded, codes=encode(coded, values))
 
 
@@ -99,17 +109,17 @@ def _code_words(name: str, values: pl.Series, categories: int, spare: bool) -> C
     labels = table.get_column("value").head(categories).to_list()
     if table.height > categories or spare:
         labels.append(OTHER if OTHER not in labels else "(other values)")
-    coded = Coded(name, np.zeros(0, dtype=np.intp), tuple(labels), has_other=table.height > categories or spare)
+    coded = Coded(name, np.zeros(0, dtype=np.int16), tuple(labels), has_other=table.height > categories or spare)
     return replace(coded, codes=encode(coded, values))
 
 
 def encode(coded: Coded, values: pl.Series) -> np.ndarray:
-    """Codes of further `values` of the same column, intp (N,); values never seen become "other", or missing where there is none."""
+    """Codes of further `values` of the same column, int16 (N,); values never seen become "other", or missing where there is none."""
     if not coded.is_numeric:
         return _encode_words(coded, values)
-    numbers = values.cast(pl.Float64).fill_null(math.nan).to_numpy()
+    numbers = _numbers(values)
     present = np.isfinite(numbers) & (coded.size > 0)
-    codes = np.full(len(numbers), coded.size, dtype=np.intp)
+    codes = np.full(len(numbers), coded.size, dtype=np.int16)
     shown = numbers[present]
     if coded.points is not None:
         right = np.clip(np.searchsorted(coded.points, shown), 1, max(1, coded.size - 1))
@@ -125,9 +135,9 @@ def _encode_words(coded: Coded, values: pl.Series) -> np.ndarray:
     known = list(coded.labels[:-1] if coded.has_other else coded.labels)
     unseen = len(known)  # the state "other" if there is one, else missing
     words = values.cast(pl.String)
-    found = np.full(len(words), unseen, dtype=np.intp)
+    found = np.full(len(words), unseen, dtype=np.int16)
     if known:
         codes = words.replace_strict(known, list(range(len(known))), default=unseen, return_dtype=pl.Int64)
-        found = codes.fill_null(0).to_numpy().astype(np.intp)
+        found = codes.fill_null(0).to_numpy().astype(np.int16)
     found[words.is_null().to_numpy()] = coded.size
     return found

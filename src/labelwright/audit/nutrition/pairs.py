@@ -10,7 +10,7 @@ Cramer's V and the correlation ratio of all pairs are block sums of it. A pair u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "information_and_v",
     "joint_counts",
     "joint_strip",
+    "joint_strips",
     "mutual_information",
     "spearman",
     "suppress",
@@ -84,24 +85,36 @@ def _offsets(sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
 
 
-def joint_strip(codes_Nm: np.ndarray, sizes: Sequence[int], a: int) -> Strip:
-    """Joint counts of column `a` with the columns a, a + 1, …; `codes_Nm` integer (N, m), code == size is missing and left out.
+def joint_strips(codes_Nm: np.ndarray, sizes: Sequence[int], which: Iterable[int] | None = None) -> Iterator[Strip]:
+    """For each column a (or those of `which`): its joint counts with the columns a, a + 1, …
 
-    One ``bincount`` over (code of a, code of b) for all b together, in blocks of rows: no loop over rows or pairs.
+    `codes_Nm` integer (N, m), code == size is missing and left out. One ``bincount`` over (code of a, code of b) for all b together,
+    in blocks of rows: no loop over rows or pairs. Column after column, so that the cells of a pair stay in cache; codes whose
+    transpose is contiguous are not copied.
     """
-    right = np.asarray(sizes, dtype=np.int64)[a:]
-    padded = right + 1  # room for the missing state, dropped at the end
-    starts, width = _offsets(padded), int(padded.sum())
-    counts = np.zeros(padded[0] * width, dtype=np.int64)
-    rows = max(1, BLOCK_CELLS // len(right))
-    for first in range(0, len(codes_Nm), rows):
-        part = codes_Nm[first : first + rows, a:].astype(np.int64)
-        flat = part + starts
-        flat += part[:, :1] * width
-        counts += np.bincount(flat.ravel(), minlength=len(counts))
-    kept = np.ones(width, dtype=bool)
-    kept[starts + right] = False
-    return Strip(counts.reshape(padded[0], width)[: right[0], kept].astype(np.float64), _offsets(right), right)
+    codes_mN, size = np.ascontiguousarray(codes_Nm.T), np.asarray(sizes, dtype=np.int64)
+    n, m = codes_Nm.shape
+    small = codes_mN.size <= BLOCK_CELLS
+    whole = codes_mN.astype(np.int64) if small else None
+    for a in range(m) if which is None else which:
+        right = size[a:]
+        padded = right + 1  # room for the missing state, dropped at the end
+        starts, width = _offsets(padded), int(padded.sum())
+        counts = np.zeros(padded[0] * width, dtype=np.int64)
+        rows = n if small else max(1, BLOCK_CELLS // len(right))
+        for first in range(0, n, max(rows, 1)):
+            part = codes_mN[a:, first : first + rows].astype(np.int64) if whole is None else whole[a:]
+            flat = part + (part[0] * width)
+            flat += starts[:, None]
+            counts += np.bincount(flat.ravel(), minlength=len(counts))
+        kept = np.ones(width, dtype=bool)
+        kept[starts + right] = False
+        yield Strip(counts.reshape(padded[0], width)[: right[0], kept].astype(np.float64), _offsets(right), right)
+
+
+def joint_strip(codes_Nm: np.ndarray, sizes: Sequence[int], a: int) -> Strip:
+    """Joint counts of column `a` with the columns a, a + 1, …"""
+    return next(joint_strips(codes_Nm, sizes, [a]))
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,8 @@ def joint_counts(codes_Nm: np.ndarray, sizes: Sequence[int]) -> JointCounts:
     size = np.asarray(sizes, dtype=np.int64)
     starts = _offsets(size)
     counts = np.zeros((int(size.sum()),) * 2)
-    for a in range(len(size)):
-        strip = joint_strip(codes_Nm, sizes, a).counts
+    for a, one in enumerate(joint_strips(codes_Nm, sizes)):
+        strip = one.counts
         rows = slice(starts[a], starts[a] + size[a])
         counts[rows, starts[a] :] = strip
         counts[starts[a] :, rows] = strip.T
@@ -140,12 +153,12 @@ def _symmetric(rows: list[np.ndarray]) -> np.ndarray:
 
 def mutual_information(codes_Nm: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Mutual information of all pairs in nats, (m, m); the diagonal is the entropy."""
-    return _symmetric([joint_strip(codes_Nm, sizes, a).information() for a in range(len(sizes))])
+    return _symmetric([strip.information() for strip in joint_strips(codes_Nm, sizes)])
 
 
 def information_and_v(codes_Nm: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Mutual information and bias-corrected Cramer's V of all pairs, (m, m) each; a strip of counts at a time."""
-    strips = [(s.information(), s.cramers_v()) for s in (joint_strip(codes_Nm, sizes, a) for a in range(len(sizes)))]
+    strips = [(s.information(), s.cramers_v()) for s in joint_strips(codes_Nm, sizes)]
     return _symmetric([i for i, _ in strips]), _symmetric([v for _, v in strips])
 
 
@@ -172,8 +185,8 @@ def entropy(counts: np.ndarray) -> float:
 
 
 def _dense(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Dense order codes 0..U-1 of the finite values, -1 elsewhere, and U."""
-    codes = np.full(len(values), -1, dtype=np.int64)
+    """Dense order codes 0..U-1 of the finite values, -1 elsewhere, int32 (N,), and U."""
+    codes = np.full(len(values), -1, dtype=np.int32)
     finite = np.isfinite(values)
     distinct, inverse = np.unique(values[finite], return_inverse=True)
     codes[finite] = inverse
@@ -181,32 +194,29 @@ def _dense(values: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _ranks(codes: np.ndarray, size: int) -> np.ndarray:
-    """Average ranks from dense order codes without sorting again."""
+    """Average ranks less their mean, from dense order codes without sorting again."""
     n = np.bincount(codes, minlength=size)
-    return (np.cumsum(n) - (n - 1) / 2)[codes]
+    rank = np.cumsum(n) - (n - 1) / 2
+    return (rank - (len(codes) + 1) / 2)[codes]
 
 
-def spearman(values_NM: np.ndarray) -> np.ndarray:
-    """Spearman's rho of all pairs of numeric columns (N, M), NaN cells left out pair by pair; (M, M), NaN where undefined."""
-    n, m = values_NM.shape
+def spearman(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Spearman's rho of all pairs of numeric columns (M of (N,)), NaN cells left out pair by pair; (M, M), NaN where undefined.
+
+    Each column is sorted once; the ranks on the rows that a pair has in common follow from its dense codes in O(N).
+    """
+    m = len(columns)
     out = np.full((m, m), np.nan)
-    dense = [_dense(values_NM[:, j]) for j in range(m)]
-    whole = np.array([bool((codes >= 0).all()) for codes, _ in dense], dtype=bool)
-    if whole.any() and n > 1:
-        ranks = np.stack([_ranks(*dense[j]) for j in np.flatnonzero(whole)])
-        ranks -= ranks.mean(1, keepdims=True)
-        norm = np.sqrt((ranks**2).sum(1))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            out[np.ix_(whole, whole)] = ranks @ ranks.T / np.outer(norm, norm)
+    dense = [_dense(values) for values in columns]
+    whole = [bool((codes >= 0).all()) for codes, _ in dense]
     for a in range(m):
+        x_all = _ranks(*dense[a]) if whole[a] else None
         for b in range(a, m):
-            if whole[a] and whole[b]:
-                continue
-            both = (dense[a][0] >= 0) & (dense[b][0] >= 0)
-            if both.sum() < 2:
-                continue
-            x, y = _ranks(dense[a][0][both], dense[a][1]), _ranks(dense[b][0][both], dense[b][1])
-            x, y = x - x.mean(), y - y.mean()
+            if x_all is not None and whole[b]:
+                x, y = x_all, _ranks(*dense[b])
+            else:
+                both = (dense[a][0] >= 0) & (dense[b][0] >= 0)
+                x, y = _ranks(dense[a][0][both], dense[a][1]), _ranks(dense[b][0][both], dense[b][1])
             scale = np.sqrt((x @ x) * (y @ y))
             if scale > 0:
                 out[a, b] = out[b, a] = x @ y / scale
@@ -226,7 +236,7 @@ def histogram(coded: Coded, *, floor: int) -> dict[str, Any]:
     """Marginal histogram as plain values: labels (bins with edges for numbers), counts, missing, kind."""
     counts = np.bincount(coded.codes, minlength=coded.size + 1)
     return {
-        "kind": "categories" if coded.values is None else "numbers",
+        "kind": "numbers" if coded.is_numeric else "categories",
         "labels": list(coded.labels),
         "edges": None if coded.edges is None else coded.edges.tolist(),
         "counts": suppress(counts[: coded.size], floor),

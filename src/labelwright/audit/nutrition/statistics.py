@@ -25,6 +25,7 @@ EXACT_VALUES = 2_000_000  # 16 MB a column
 EXACT_DISTINCT = 1_000_000
 HEAVY = 10_000  # values SpaceSaving keeps
 FEW = 50  # an integer column with no more values is discrete; a float column is not counted beyond
+EXACT_INTEGERS = 2**53  # floats beyond have no fraction; their digits are not all meant
 MISSING = "missing value"
 MULTIPLE = "multiple detected"
 NOTHING = "--"
@@ -271,7 +272,10 @@ def percent(part: int, whole: int) -> float:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A value in words: whole floats as integers, other floats with every digit that tells them apart."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < EXACT_INTEGERS else repr(value)
+    return str(value)
 
 
 def frequency_row(stats: ColumnStatistics, *, floor: int = 0) -> dict[str, Any]:

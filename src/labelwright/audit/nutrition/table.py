@@ -67,14 +67,14 @@ def infer_scale(stats: ColumnStatistics, dtype: pl.DataType) -> tuple[Scale, boo
 
 
 def _plain_columns(frame: pl.DataFrame, missing_values: Sequence[str]) -> pl.DataFrame:
-    """Missing cells as null; columns that have no words of their own (lists, bytes, structs) as fingerprints."""
+    """Missing words as null; columns that have no words of their own (lists, bytes, structs) as fingerprints.
+
+    NaN stays: a table of floats would be copied whole otherwise. `_cells` gives a column without it.
+    """
     changes: list[Any] = []
     for name, dtype in frame.schema.items():
         column = pl.col(name)
-        if dtype.is_float():
-            if frame.get_column(name).is_nan().any():
-                changes.append(column.fill_nan(None))
-        elif dtype == pl.String:
+        if dtype == pl.String:
             if missing_values and frame.get_column(name).is_in(list(missing_values)).any():
                 changes.append(pl.when(column.is_in(list(missing_values))).then(None).otherwise(column).alias(name))
         elif dtype == pl.Null:
@@ -86,6 +86,11 @@ def _plain_columns(frame: pl.DataFrame, missing_values: Sequence[str]) -> pl.Dat
         elif isinstance(dtype, pl.Categorical):
             changes.append(column.cast(pl.String))
     return frame.with_columns(changes) if changes else frame
+
+
+def _cells(values: pl.Series) -> pl.Series:
+    """A column with NaN as null."""
+    return values.fill_nan(None) if values.dtype.is_float() and values.is_nan().any() else values
 
 
 @dataclass
@@ -108,10 +113,19 @@ class Table:
         return sum(c.statistics.missing for c in self.columns)
 
     def duplicates(self) -> np.ndarray:
-        """Positions of rows that repeat an earlier row; empty for a stream."""
-        if self.frame is None or not self.duplicate_rows:
-            return np.empty(0, dtype=np.int64)
-        return np.flatnonzero(~self.frame.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy())
+        """Positions of rows that repeat an earlier row, ascending; empty for a stream."""
+        return np.empty(0, dtype=np.int64) if self.frame is None else _repeated(self.frame)
+
+
+def _repeated(frame: pl.DataFrame) -> np.ndarray:
+    """Positions of rows equal to an earlier one: rows whose hashes repeat are compared in full."""
+    hashes = frame.hash_rows(seed=0).to_numpy()
+    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    suspects = np.flatnonzero(counts[inverse] > 1)
+    if not len(suspects):
+        return suspects
+    first = frame[suspects].select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    return suspects[~first]
 
 
 def _words_of(values: pl.Series) -> pl.Series:
@@ -120,6 +134,7 @@ def _words_of(values: pl.Series) -> pl.Series:
 
 def _column_statistics(values: pl.Series, *, count_floats: bool) -> ColumnStatistics:
     """Statistics of one column held whole, remembered by content."""
+    values = _cells(values)
     hasher = hashlib.blake2b(digest_size=16)
     hasher.update(f"{values.dtype}{len(values)}".encode())
     hasher.update(values.hash(seed=0).to_numpy().tobytes())
@@ -198,7 +213,7 @@ def _read_frame(frame: pl.DataFrame, scales: Mapping[str, str], settings: Settin
     if sampled:
         keys = np.random.default_rng(seed).random(frame.height)
         sample = frame[np.sort(np.argpartition(keys, settings.pair_rows)[: settings.pair_rows])]
-    duplicates = frame.height - frame.n_unique() if frame.height else 0
+    duplicates = len(_repeated(frame)) if frame.height else 0
     return Table(_columns(frame.schema, stats, scales), frame.height, sample, frame, duplicates, sampled)
 
 
@@ -218,7 +233,7 @@ def _read_chunks(chunks: Iterator[pl.DataFrame], scales: Mapping[str, str], sett
                 f"chunk {number} has columns {dict(chunk.schema)}, the first chunk {schema}.", hint="Give every chunk one schema."
             )
         for name, dtype in schema.items():
-            values, numeric = chunk.get_column(name), dtype.is_numeric()
+            values, numeric = _cells(chunk.get_column(name)), dtype.is_numeric()
             count_all = _count_floats(name, scales) or not dtype.is_float()
             stats[name].add(values if numeric else _words_of(values), numeric=numeric, count_all=count_all)
         rows += chunk.height
