@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from labelwright.results import Audit
     from labelwright.signals import Signals
 
-LABELS_ONLY = "label-errors"
+LABELS_ONLY, NUTRITION = "label-errors", "nutrition-label"
+HEADLINES = ("score", "groups", "collapsed", "warnings", "alerts")
+"""Facts worth printing for an auditor that judges the dataset as a whole."""
 FOLDS, LEAST_LABELLED = 5, 20
 """Of the cross-validation; below so many labelled rows the auditors say that nothing can be said."""
 
@@ -37,7 +39,7 @@ def audit(run: Session) -> Written:
 
     step, method = run.step, method_of(run.step)
     limits = parse_limits(step.values["fail_on"])
-    for issue in limits:
+    for issue in limits if issues_of(method) else ():
         check.known_word("--fail-on issue", issue, issues_of(method), place="what this audit looks for")
     resolve_device(step.values["device"])
     data, signals = signals_from(step, load_data(step))
@@ -51,22 +53,20 @@ def audit(run: Session) -> Written:
     summary = summary_of(result, len(data))
     exceeded = over(limits, summary)
     from labelwright.annotate.review import write_review
-    from labelwright.report import croissant
 
     with writing(run.partial):
         result.write(run.partial)
         write_json(run.partial / "summary.json", summary)
-        (run.partial / "report.html").write_text(page_of(result, data, run), encoding="utf-8")
+        write_pages(result, data, run, summary)
         if summary["issues"].get("label_error", {}).get("flagged") and not bare(data):
             (run.partial / "review.csv").unlink(missing_ok=True)  # of an attempt that stopped while writing
             write_review(result, data, run.partial / "review.csv")
-        write_json(run.partial / "croissant.json", croissant(data, run.partial / "findings.parquet", summary))
     return Written(summary=summary, lines=lines_of(result, summary), exceeded=exceeded, status=str(result.status))
 
 
 def issues_of(method: Method) -> tuple[str, ...]:
-    """What an auditor looks for: its own list, or the one issue it is about."""
-    return tuple(getattr(method, "issues", ("label_error" if method.entry.name == LABELS_ONLY else method.entry.name.replace("-", "_"),)))
+    """What an auditor looks for, where that is known before it has run."""
+    return tuple(getattr(method, "issues", ("label_error",) if method.entry.name == LABELS_ONLY else ()))
 
 
 def bare(data: Dataset) -> bool:
@@ -150,6 +150,11 @@ def over(limits: Mapping[str, float], summary: Mapping[str, Any]) -> tuple[str, 
 def lines_of(result: Audit, summary: Mapping[str, Any]) -> tuple[str, ...]:
     """The summary for people, most frequent issue first."""
     n = summary["n"]
+    if not summary["issues"]:
+        from labelwright.report.common import fact_rows
+
+        facts = fact_rows({k: v for k, v in result.facts.items() if k in HEADLINES})
+        return (f"{n:,} examples audited:", *(f"  {name}: {text}" for name, text in facts), "Report: {out}/report.html")
     rows = sorted(summary["issues"].items(), key=lambda kv: -kv[1]["flagged"])
     found = [
         f"  {issue.replace('_', ' '):<24}{facts['flagged']:>9,}  {facts['flagged'] / max(n, 1):7.2%}"
@@ -164,14 +169,27 @@ def lines_of(result: Audit, summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (*lines, "Report: {out}/report.html")
 
 
-def page_of(result: Audit, data: Dataset, run: Session) -> str:
-    """The HTML report."""
-    from labelwright.report import audit_page, result_page
+def write_pages(result: Audit, data: Dataset, run: Session, summary: Mapping[str, Any]) -> None:
+    """``report.html`` and ``croissant.json``; a nutrition label brings its own, and ``label.json`` and ``label.md`` besides."""
+    from labelwright.report import audit_page, croissant, result_page
 
     command = run.step.command()
-    if run.step.method not in (WHOLE_AUDIT, LABELS_ONLY) and not result.findings.height:
-        return result_page(result, data=data, command=command)
-    return audit_page(result, data=data, command=command, next=next_steps(result, run))
+    if run.step.method == NUTRITION:
+        from labelwright.audit.nutrition.label import Label
+
+        label = Label.from_dict(result.facts["label"])
+        page, record = label.to_html(), label.to_croissant()
+        (run.partial / "label.json").write_text(label.to_json(), encoding="utf-8")
+        (run.partial / "label.md").write_text(label.to_markdown(), encoding="utf-8")
+    else:
+        record = croissant(data, run.partial / "findings.parquet", summary)
+        if run.step.method in (WHOLE_AUDIT, LABELS_ONLY) or result.findings.height:
+            page = audit_page(result, data=data, command=command, next=next_steps(result, run))
+        else:
+            verdict = "; ".join(line.strip() for line in lines_of(result, summary)[1:-1]) + "."
+            page = result_page(result, data=data, command=command, verdict=verdict, next=next_steps(result, run))
+    (run.partial / "report.html").write_text(page, encoding="utf-8")
+    write_json(run.partial / "croissant.json", record)
 
 
 def next_steps(result: Audit, run: Session) -> tuple[tuple[str, str], ...]:
