@@ -56,7 +56,7 @@ METHODS: list[Entry] = [
             Option(name='missing', type=float, default=0.5, help='Rows that lack more than this share of their columns are listed, in (0, 1).'),
             Option(name='dark', type=float, default=0.25, help='Images whose 99th percentile of grey is below this are dark, in (0, 1).'),
             Option(name='blank', type=float, default=0.02, help='Images whose grey varies less than this (standard deviation) are blank, in (0, 1).'),
-            Option(name='blurred', type=float, default=0.12, help='Images whose Laplacian varies less than this share of their grey are blurred, > 0.'),
+            Option(name='blurred', type=float, default=0.15, help='Images whose Laplacian varies less than this share of their grey are blurred, > 0.'),
             Option(name='aspect', type=float, default=3.0, help='Images whose width over height differs by more than this factor from the usual are odd, > 1.'),
         ),
     ),

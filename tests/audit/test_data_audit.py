@@ -61,6 +61,8 @@ def test_counts_add_up_and_facts_say_where_they_come_from():
     assert {k: v for k, v in audit.facts["counts"].items() if v} == {k: v for k, v in audit.counts().items() if v}
     assert audit.facts["probabilities"] == "cross-validated extremely randomised trees, 5 folds"
     assert audit.facts["out_of_sample"] is True
+    suggested = rows(audit, "label_error").get_column("suggested")
+    assert audit.facts["agreement"] == suggested.null_count() / 150
     assert audit.facts["class_imbalance"]["counts"].keys() == {"setosa", "versicolor", "virginica"}
     assert np.allclose(np.array(audit.facts["true_if_given"]).sum(1), 1)
     assert "not images" in audit.facts["skipped"]["dark"]

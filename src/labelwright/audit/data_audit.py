@@ -113,7 +113,7 @@ class DataAudit(Auditor):
 
         Issue ``label_error`` has one row for every example, the others only rows worth listing. Facts: `checked` (issues that
         were looked for), `skipped` (issue -> why it could not be), `counts` (flagged by issue), `noise_rate` and its
-        `noise_rate_interval`, `classes`, `given_if_true`, `true_if_given`, `confused_pairs`, `overlapping_classes`, `probabilities` and
+        `noise_rate_interval`, `classes`, `given_if_true`, `true_if_given`, `confused_pairs`, `overlapping_classes`, `agreement` (share of labels the model predicts: where it is low, the noise rate is too high), `probabilities` and
         whether they are `out_of_sample`, `embeddings`, `groups`, `constant_column`, and one entry for each issue that has facts of its own.
 
         Raises
@@ -216,6 +216,9 @@ class _Run:
         known = data.known
         self.facts |= {k: v for k, v in part.facts.items() if k not in ("n", "flagged")}
         self.facts |= {"out_of_sample": self.signals.out_of_sample, "labelled": int(known.sum())}
+        if isinstance(labels, ClassLabels):  # a model that is often wrong makes labels look noisier than they are
+            top = self.signals.require("probs").argmax(1)
+            self.facts["agreement"] = float((top == labels.values)[known].mean())
         rate = wilson(round(float(self.facts["noise_rate"]) * int(known.sum())), int(known.sum()))
         self.facts["noise_rate_interval"] = [rate.low, rate.high]
         if isinstance(labels, ClassLabels) and "true_if_given" in self.facts:

@@ -33,7 +33,7 @@ BLOCK = 1_024
 BRIGHT_SHARE = 0.99
 SHARP_SIDE = 16
 """Below so many pixels a side nothing can be said about blur."""
-DARK, BLANK, BLURRED, ODD = 0.25, 0.02, 0.12, 3.0
+DARK, BLANK, BLURRED, ODD = 0.25, 0.02, 0.15, 3.0
 """Default thresholds of brightness, contrast, sharpness, and of the factor between an image's aspect and the usual one."""
 
 

@@ -11,7 +11,7 @@ import torch
 from labelwright.data import Dataset
 from labelwright.data.featurise import fit_featuriser
 from labelwright.errors import InputError, require
-from labelwright.nn import split_head
+from labelwright.nn import seeded, split_head
 from labelwright.signals.models import _Net
 from labelwright.training import Fit, predict_logits
 
@@ -20,6 +20,7 @@ __all__ = ["Encoder", "embed"]
 DIMENSIONS = 64
 """Principal components kept: enough to tell examples apart, few enough for exact neighbours of 50,000 on a laptop."""
 PCA_SAMPLE = 8_192
+EXACT, SPARE, POWERS = 256, 16, 4
 BATCH = 32
 
 Encoder = str | Callable[[Dataset], Any]
@@ -72,17 +73,13 @@ def principal(data: Dataset, *, seed: int, dimensions: int = DIMENSIONS) -> np.n
     rows = np.sort(np.random.default_rng(seed).permutation(len(x))[:PCA_SAMPLE])
     sample = x[torch.from_numpy(rows)]
     mean = sample.mean(0)
-    # eigenvectors of the smaller Gram matrix: exact, deterministic, and cheap for N or D in the thousands
-    centred = (sample - mean).double()
-    if centred.shape[0] < centred.shape[1]:
-        values, vectors = torch.linalg.eigh(centred @ centred.T)
-        keep = values.argsort(descending=True)[: min(dimensions, len(rows) - 1)]
-        axes = centred.T @ vectors[:, keep]
-        axes = axes / axes.norm(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
-    else:
-        values, vectors = torch.linalg.eigh(centred.T @ centred)
-        axes = vectors[:, values.argsort(descending=True)[:dimensions]]
-    return ((x - mean) @ axes.float()).numpy()
+    centred = sample - mean
+    if min(centred.shape) <= EXACT:
+        axes = torch.linalg.svd(centred.double(), full_matrices=False)[2][:dimensions].T.float()
+    else:  # randomised subspace iteration (Halko, Martinsson, Tropp 2011): exact decompositions grow with the cube of the side
+        with seeded(seed):
+            axes = torch.svd_lowrank(centred, q=dimensions + SPARE, niter=POWERS)[2][:, :dimensions]
+    return ((x - mean) @ axes).numpy()
 
 
 def _penultimate(data: Dataset, *, model: Any, fit: Fit | None, seed: int) -> tuple[np.ndarray, str]:
