@@ -276,7 +276,7 @@ def race(record: bench.Record, seeds: int, *, quick: bool) -> None:
         ratios = {p: record.measure("all programs in turn", f"{p} / prim", setting=setting) for p in ("ripser", "gudhi")}
         record.claim(
             f"n = {points:,}, d = 128: faster than ripser and gudhi on one core",
-            holds=all(m.low > 1 for m in ratios.values()) if seeds > 1 else None,
+            holds=all(m.low > 1 for m in ratios.values()) if all(m.n > 1 for m in ratios.values()) else None,
             ours="times as long as ours: " + ", ".join(f"{p} {m}" for p, m in ratios.items()),
         )
     record.note("Points are float32 Gaussian vectors. Programs take turns, so that a busy machine slows all alike; one thread each.")
@@ -321,53 +321,57 @@ def judge(record: bench.Record, n: int, epochs: int) -> None:
         "The paper's tables and its exact statistic could not be read, so its figures are words; thresholds are our own, set beforehand."
     )
     record.note(
-        "Fine-tuning: an MLP from random weights, three recipes each: Adam at 0.001 with one step an epoch or in batches of 32, and the "
-        "library's own recipe. A claim holds only if it holds for all three. Accuracy is on test data the monitor never saw."
+        "Fine-tuning: an MLP from random weights, three recipes each: the library's own (standardised digits, AdamW, cosine), and, with inputs "
+        "as they are, Adam at 0.001 in batches of 32 or with one step an epoch. Accuracy is on test data the monitor never saw. The first two "
+        "recipes measured were the latter; the library's was added after they had failed, and all are reported."
     )
     record.note(
-        "Why the rule stops early: from random weights the score rises by less than delta = .005 an evaluation, or falls, while accuracy is "
-        "still low; after the seven evaluations it must wait, three such are enough. It needs a model that starts near a solution."
+        "Why the rule stops early there: from random weights the score rises by less than delta = .005 an evaluation, or falls, while accuracy "
+        "is still low; after the seven evaluations it must wait, three such are enough."
     )
     record.note("regret: best test accuracy of the run minus that of the kept checkpoint; test labels only judge, they choose nothing.")
     record.note("ripser leaves bars of length 0 out (repeated points); they were put back before comparing.")
 
 
 def judge_course(record: bench.Record, task: str, epochs: int) -> None:
-    """The claims about training on one dataset, over all its recipes."""
-    layer = "hidden, LayerNorm"
-    settings = {b: {"check": "fine-tuning", "data": task, "batch": b, "epochs": epochs} for b in COURSES[task]}
+    """The claims about training on one dataset: for the library's own recipe, then for the two others together."""
+    for recipes, words in (((RECIPE,), "library's recipe"), (COURSES[task][:2], "plain Adam")):
+        settings = {b: {"check": "fine-tuning", "data": task, "batch": b, "epochs": epochs} for b in recipes}
+        judge_recipes(record, f"{task}, {words}", settings, least=0.4 if task == "digits" else 0.0)
 
-    def measures(metric: str, arm: str = layer) -> dict[int | str, Measure]:
+
+def judge_recipes(record: bench.Record, name: str, settings: dict[int | str, dict[str, object]], *, least: float) -> None:
+    """The claims for one group of recipes; each must hold for all of them."""
+
+    def measures(metric: str, arm: str = "hidden, LayerNorm") -> dict[int | str, Measure]:
         return {b: record.measure(arm, metric, setting=s) for b, s in settings.items()}
 
     def words(found: dict[int | str, Measure]) -> str:
-        return "; ".join(f"{b if isinstance(b, str) else f'batch {b}'}: {m}" for b, m in found.items())
+        return "; ".join(str(m) if isinstance(b, str) else f"batch {b}: {m}" for b, m in found.items())
 
-    least = 0.4 if task == "digits" else 0.0
-    follows = measures("spearman mean")
+    for what, arm, metric in (
+        ("the mean score of the LayerNorm'd hidden layer", "hidden, LayerNorm", "mean"),
+        ("the entropy score of the LayerNorm'd hidden layer", "hidden, LayerNorm", "entropy"),
+        ("the mean score of the probabilities", "probabilities", "mean"),
+    ):
+        found = measures(f"spearman {metric}", arm)
+        record.claim(
+            f"{name}: {what} follows test accuracy, mean Spearman at least {least:g}",
+            holds=all(m.value >= least for m in found.values()),
+            ours=words(found),
+            paper="consistent with cross-validated accuracy and FDR (words of the abstract)",
+            paper_setting="text data, language models",
+        )
+    arms = ("hidden, LayerNorm", "hidden, raw")
+    gains = {b: bench.paired_difference(*(record.values(a, "spearman mean", setting=s) for a in arms)) for b, s in settings.items()}
     record.claim(
-        f"{task}: the mean score of the LayerNorm'd hidden layer follows test accuracy, Spearman at least {least:g} on average",
-        holds=all(m.value >= least for m in follows.values()),
-        ours=words(follows),
-        paper="consistent with cross-validated accuracy and FDR (words of the abstract)",
-        paper_setting="text data, language models",
-    )
-    entropy = measures("spearman entropy")
-    record.claim(f"{task}: so does the entropy score", holds=all(m.value >= least for m in entropy.values()), ours=words(entropy))
-    probs = measures("spearman mean", "probabilities")
-    record.claim(
-        f"{task}: so does the mean score of the probabilities", holds=all(m.value >= least for m in probs.values()), ours=words(probs)
-    )
-    pairs = {b: [record.values(a, "spearman mean", setting=s) for a in (layer, "hidden, raw")] for b, s in settings.items()}
-    gains = {b: bench.paired_difference(*pair) for b, pair in pairs.items()}
-    record.claim(
-        f"{task}: the LayerNorm'd layer does so better than the raw one", holds=all(m.value > 0 for m in gains.values()), ours=words(gains)
+        f"{name}: the LayerNorm'd layer does so better than the raw one", holds=all(m.value > 0 for m in gains.values()), ours=words(gains)
     )
     regret, chance, last = (measures(m) for m in ("regret mean", "regret of a random epoch", "regret of the last epoch"))
     record.claim(
-        f"{task}: stopping by the score costs at most .03 of test accuracy on average",
+        f"{name}: stopping by the mean score of that layer costs at most .03 of test accuracy on average",
         holds=all(m.value <= 0.03 for m in regret.values()),
-        ours=f"{words(regret)}. A random epoch costs {words(chance)}. The last one costs {words(last)}",
+        ours=f"{words(regret)}. A random epoch costs {words(chance)}, the last one {words(last)}",
     )
 
 

@@ -187,7 +187,7 @@ def record_page(path: Path) -> str:
     for run in record.get("runs", []):
         groups.setdefault(json.dumps(run["setting"], sort_keys=True), []).append(run)
     for setting, runs in groups.items():
-        words = ", ".join(f"{k} {v}" for k, v in json.loads(setting).items()) or "default setting"
+        words = ", ".join(f"{k} = {v}" for k, v in json.loads(setting).items()) or "default setting"
         parts.append(f"**{words}** (mean ± half of the 95 % t-interval over seeds)\n\n{runs_table(runs)}")
     parts += [f"- {note}" for note in record.get("notes", [])][:1] and ["\n".join(f"- {note}" for note in record["notes"])]
     machines = [f"{m.get('processor')}, {m.get('cores')} cores, torch {m.get('torch')}" for m in record.get("machines", [])]
@@ -274,8 +274,9 @@ def options(verb: str) -> str:
     rows = []
     for o in (*(CORRECT_ARGUMENTS if verb == "correct" else VERB_ARGUMENTS[verb]), *COMMON):
         name = o.name.upper() if getattr(o, "positional", False) else "--" + o.name.replace("_", "-")
-        default = "required" if getattr(o, "required", False) else "–" if o.default in (None, (), False) else f"`{o.default}`"
-        rows.append([f"`{name}`", default, o.help])
+        empty = o.default is None or o.default is False or o.default == ()
+        default = "required" if getattr(o, "required", False) else "–" if empty else f"`{o.default}`"
+        rows.append([f"`{name}`", default, o.help.replace("<", "&lt;")])
     return table(["argument", "default", "meaning"], rows)
 
 

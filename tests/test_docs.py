@@ -43,26 +43,27 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
-def commands(block: Block) -> list[str]:
-    """The commands of a shell block; of a console block the lines after ``$``."""
-    lines = block.body.replace("\\\n", " ").split("\n")
+def commands(block: Block) -> list[tuple[str, str]]:
+    """The commands of a shell block, each with the output a console block shows below it ("" where it shows none)."""
     if block.kind == "console":
-        lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    return [line.split("  #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+        parts = re.split(r"^\$ ", block.body, flags=re.M)[1:]
+        return [(line, " ".join(shown.split())) for line, _, shown in (part.partition("\n") for part in parts)]
+    lines = block.body.replace("\\\n", " ").split("\n")
+    return [(line.split("  #")[0].strip(), "") for line in lines if line.strip() and not line.startswith("#")]
 
 
-def run_command(line: str) -> int:
+def run_command(line: str) -> tuple[int, str]:
+    """Exit code and all that was said, on one line."""
     words = shlex.split(line)
     if words[0] == "labelwright" and not set(words) & {"|", ">", "&&", ";"}:
         from labelwright.cli import main
 
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
             code = main(words[1:])
-        if code:
-            sys.stderr.write(said.getvalue())
-        return code
+        return code, " ".join(said.getvalue().split())
     environment = f'export PATH="{Path(sys.executable).parent}:$PATH"; '
-    return subprocess.run(["bash", "-c", environment + line], capture_output=True, timeout=60).returncode
+    done = subprocess.run(["bash", "-c", environment + line], capture_output=True, text=True, timeout=60)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -81,8 +82,10 @@ def test_code_blocks_run(page, tmp_path, monkeypatch):
                 exec(compile(block.body, str(source), "exec"), module.__dict__)
             continue
         want = int(block.mark.removeprefix("exit ")) if block.mark.startswith("exit ") else 0
-        for line in commands(block):
-            assert run_command(line) == want, f"{page.name}:{block.line}: {line}"
+        for line, shown in commands(block):
+            code, said = run_command(line)
+            assert code == want, f"{page.name}:{block.line}: {line}: {said}"
+            assert shown in (said, ""), f"{page.name}:{block.line}: {line}"
 
 
 def test_blocks_that_do_not_run_say_why_and_are_few():
