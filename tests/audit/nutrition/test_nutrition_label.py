@@ -390,3 +390,26 @@ def test_audit_flags_duplicate_rows_and_holds_the_label():
         NutritionLabel().audit(data.take(np.zeros(0, dtype=int)), seed=0)
     with pytest.raises(InputError, match="exposure must be one of"):
         NutritionLabel(exposure="none")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pl.DataFrame({"a": [1]}),
+        pl.DataFrame({"a": [None, None]}),
+        pl.DataFrame({"a": pl.Series([], dtype=pl.Int64)}),
+        pl.DataFrame({"a": [float("nan")] * 3, "b": [float("inf"), 1.0, 2.0]}),
+        pl.DataFrame({"list": [[1, 2], [3], [1, 2]], "struct": [{"x": 1}] * 3, "bytes": [b"a", None, b"b"], "yes": [True, None, False]}),
+        pl.DataFrame({"x y%": ["<script>", "&amp;", '"'] * 4, "x-y": [1, 2, 3] * 4, "": ["a", "b", "c"] * 4}),
+    ],
+    ids=["one cell", "all missing", "no rows", "not finite", "nested", "odd names"],
+)
+def test_odd_tables_have_labels_too(frame):
+    made = make_label(frame, settings=QUICK, seed=0)
+    assert "<script>" not in made.to_html()
+    assert Label.from_json(made.to_json()).to_json() == made.to_json()
+    assert validate_croissant(made.to_croissant())[0] == []
+    cells = [c for c in made.module("statistics").data["groups"].values() for c in c]
+    assert sum(r["missing"] for r in cells) == sum(
+        int((frame[c].is_null() | (frame[c].is_nan() if frame[c].dtype.is_float() else False)).sum()) for c in frame.columns
+    )

@@ -127,14 +127,14 @@ def _chunks(frames: Iterable[Any]) -> Iterable[pl.DataFrame]:
 
 
 def _without_row_numbers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Drop an unnamed first column that only numbers the rows, as spreadsheets and pandas write it."""
+    """Drop an unnamed first column that only numbers the rows, as spreadsheets and pandas write it; name any other unnamed column."""
     first = frame.columns[0] if frame.width > 1 else None
-    if first not in ("", "Unnamed: 0", "__index_level_0__") or not frame.height:
-        return frame
-    numbers = frame.get_column(first).cast(pl.Int64, strict=False)
-    steps = numbers.diff().drop_nulls()
-    running = numbers.null_count() == 0 and numbers[0] in (0, 1) and bool((steps == 1).all())
-    return frame.drop(first) if running else frame
+    if first in ("", "Unnamed: 0", "__index_level_0__") and frame.height:
+        numbers = frame.get_column(first).cast(pl.Int64, strict=False)
+        steps = numbers.diff().drop_nulls()
+        if numbers.null_count() == 0 and numbers[0] in (0, 1) and bool((steps == 1).all()):
+            return frame.drop(first)
+    return frame.rename({"": _free("unnamed", frame.columns)}) if "" in frame.columns else frame
 
 
 def _of_pandas(data: Any) -> Source:

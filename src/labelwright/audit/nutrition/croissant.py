@@ -20,7 +20,7 @@ from labelwright.errors import InputError, require
 if TYPE_CHECKING:
     from labelwright.audit.nutrition.label import Label
 
-__all__ = ["REQUIRED", "from_croissant", "missing_required", "to_croissant", "validate_croissant"]
+__all__ = ["CONFORMS", "CONTEXT", "REQUIRED", "from_croissant", "missing_required", "to_croissant", "validate_croissant"]
 
 CONFORMS = ("http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0")
 REQUIRED = ("@context", "@type", "conformsTo", "name", "description", "license", "url", "creator", "datePublished")

@@ -285,7 +285,6 @@ def frequency_row(stats: ColumnStatistics, *, floor: int = 0) -> dict[str, Any]:
     """
     n, missing = stats.rows, stats.missing
     table, unique = stats.frequencies.table(), stats.frequencies.unique() + (missing > 0)
-    values = [_shown(v) for v in table.get_column("value").head(2).to_list()]
     counts = table.get_column("count").to_numpy()
     row: dict[str, Any] = {
         "count": n,
@@ -304,8 +303,7 @@ def frequency_row(stats: ColumnStatistics, *, floor: int = 0) -> dict[str, Any]:
         elif holders > 1:
             ends[name] = MULTIPLE
         else:
-            at = int((counts == extreme).argmax())
-            held = MISSING if missing == extreme else (values[at] if at < len(values) else _shown(table.get_column("value")[at]))
+            held = MISSING if missing == extreme else _shown(table.get_column("value")[int((counts == extreme).argmax())])
             ends[name] = f"fewer than {floor} rows" if extreme < floor else {"value": held, "count": extreme}
     if not stats.frequencies.exact:
         ends["least_frequent"] = NOTHING  # a sketch keeps frequent values only

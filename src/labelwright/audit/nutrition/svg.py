@@ -45,7 +45,8 @@ def histogram(hist: Mapping[str, Any], *, title: str, width: int = 260, height: 
 
 def heat_map(names: Sequence[str], matrix: Sequence[Sequence[float | None]], *, title: str, columns: Sequence[str] | None = None) -> Markup:
     """Matrix of values in [-1, 1] by colour, negative ones in another; the columns carry the rows' numbers unless named."""
-    shown, cell, left, top = list(names)[:MOST_NAMES], 18, 150, 20
+    shown, cell, top = list(names)[:MOST_NAMES], 18, 20
+    left = 30 + 6 * max((min(len(n), 20) for n in shown), default=0)
     across = shown if columns is None else list(columns)[:MOST_NAMES]
     width, height = left + cell * len(across) + 6, top + cell * len(shown) + 6
     parts = []

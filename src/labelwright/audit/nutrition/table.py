@@ -80,8 +80,9 @@ def _plain_columns(frame: pl.DataFrame, missing_values: Sequence[str]) -> pl.Dat
         elif dtype == pl.Null:
             changes.append(column.cast(pl.String))
         elif dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-            hashed = frame.get_column(name).hash(seed=0) if dtype != pl.Object else None
-            words = [format(h, "016x") for h in hashed] if hashed is not None else [str(v) for v in frame.get_column(name)]
+            cells = frame.get_column(name)
+            marks = [str(v) for v in cells] if dtype == pl.Object else [format(h, "016x") for h in cells.hash(seed=0)]
+            words = [None if gone else mark for mark, gone in zip(marks, cells.is_null(), strict=True)]
             changes.append(pl.Series(name, words, dtype=pl.String))
         elif isinstance(dtype, pl.Categorical):
             changes.append(column.cast(pl.String))
