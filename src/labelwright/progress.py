@@ -6,7 +6,7 @@ prints itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -41,7 +41,8 @@ def track(items: Iterable[T], label: str, *, total: int | None = None) -> Iterat
     if bars is None:
         yield from items
         return
-    task = bars.add_task(label, total=total if total is not None else len(items) if hasattr(items, "__len__") else None)
+    size = len(items) if isinstance(items, Sized) else None
+    task = bars.add_task(label, total=size if total is None else total)
     try:
         for item in items:
             yield item

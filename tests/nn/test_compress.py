@@ -2,11 +2,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.testing import assert_close
+
 from labelwright.errors import InputError
 from labelwright.nn import MLP, ConvNet, factory_from, seeded, spec_of
 from labelwright.nn.compress import Compressed, FeatureDropout, NestedDropout, channel_probs, survival
-from torch import nn
-from torch.testing import assert_close
 
 
 def test_probs_are_the_discrete_half_normal_without_one_half():

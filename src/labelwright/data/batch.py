@@ -273,7 +273,7 @@ def _cycle(data: TensorData, order: Order, first: Tensor, length: int, *, whole:
 
 
 def _gather(
-    data: TensorData, rows: Tensor, augment: Augment | None, generator: torch.Generator, rank: int, world: int, place: dict[str, int]
+    data: TensorData, rows: Tensor, augment: Augment | None, generator: torch.Generator, rank: int, world: int, place: dict[str, Any]
 ) -> Batch:
     clean = data.inputs[rows]
     inputs = clean if augment is None else augment(clean, generator)

@@ -148,7 +148,7 @@ class Affine(View):
         stretch = uniform(-math.log1p(self.scale), math.log1p(self.scale), (2, b), generator).exp()
         shear = uniform(-self.shear, self.shear, (2, b), generator)
         move = uniform(-self.move, self.move, (b, 2), generator) * torch.tensor([w, h])
-        return {"matrix": _matrices(angle, *stretch, *shear, move)}
+        return {"matrix": _matrices(angle, stretch[0], stretch[1], shear[0], shear[1], move)}
 
     def apply(self, x: Tensor, draws: Draws) -> Tensor:
         return affine(x, draws["matrix"])

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.testing import assert_close
+
 from labelwright.data import Dataset
 from labelwright.data.batch import Batch, TensorData
 from labelwright.errors import InputError
@@ -15,8 +18,6 @@ from labelwright.nn.compress import Compressed
 from labelwright.nn.ensembles import Ensemble
 from labelwright.results import Learned
 from labelwright.training import Fit
-from torch import nn
-from torch.testing import assert_close
 
 
 def generator(seed=0):
