@@ -110,14 +110,16 @@ class ClassSeparability(Auditor):
             first = samples[0][labels[samples[0]] >= 0]
             reference = reference_metrics(points[np.searchsorted(rows, first)], labels[first], seed=seed)
         facts = {
+            "score": scores[self.score]["value"],
+            "standard_error": scores[self.score]["se"],
+            "groups": int(np.median([r.groups for r in runs])),
             "n": len(data),
+            "statistic": self.score,
             "sample_size": len(samples[0]),
             "repeats": self.repeats,
             "embeddings": source,
             "dimensions": {"given": points.shape[1], "used": runs[0].dims},
-            "score": {"name": self.score, **scores[self.score]},
             "scores": scores,
-            "groups": int(np.median([r.groups for r in runs])),
             "groups_by_sample": [r.groups for r in runs],
             "left_out": {"duplicates": [r.duplicates for r in runs], "outliers": [r.outliers for r in runs]},
             "collapsed": all(r.collapsed for r in runs),
