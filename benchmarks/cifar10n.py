@@ -33,6 +33,11 @@ from labelwright.training import Fit
 
 ARMS = ("cross-entropy", "elr", "elr-plus", "co-teaching", "nested-coteaching")
 FINDER = "label-errors"
+VARIANTS = {
+    "elr, paper's asymmetric setting": ("elr", {"lam": 1.0, "beta": 0.9}),
+    "elr-plus, paper's asymmetric setting": ("elr-plus", {"lam": 1.0, "beta": 0.9}),
+}
+"""What the paper sets for noise that depends on the class, as people's does; the defaults are its values for symmetric noise."""
 LABEL_SETS = ("random_label1", "aggre_label")
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 RECIPE = Fit(epochs=20, batch_size=128, lr=0.02, weight_decay=1e-3, augment="crop-flip")
@@ -88,7 +93,8 @@ def channels_last(factory: NetFactory) -> NetFactory:
 
 def learn(name: str, data: Dataset, wrong: np.ndarray, test: Dataset, net: NetFactory, fit: Fit, seed: int) -> dict[str, Any]:
     """One arm: test accuracy, and what its own label scores are worth."""
-    learned = registry.find("learn", name)().learn(data, net, fit=fit, seed=seed)  # type: ignore[attr-defined]
+    registered, fields = VARIANTS.get(name, (name, {}))
+    learned = registry.find("learn", registered)(**fields).learn(data, net, fit=fit, seed=seed)  # type: ignore[attr-defined]
     found: dict[str, Any] = {"accuracy": float((learned.predict(test).values == test.labels.values).mean())}
     found["val_accuracy"] = max((row["val_accuracy"] for row in learned.history if "val_accuracy" in row), default=float("nan"))
     if learned.label_scores is not None:
@@ -121,6 +127,7 @@ def verdicts(record: bench.Record, setting: dict[str, Any]) -> None:
     for better, worse, paper in (
         ("elr", "cross-entropy", "89.15 against 81.88"),
         ("elr-plus", "elr", ""),
+        *((variant, "cross-entropy", "") for variant in VARIANTS),
         ("co-teaching", "cross-entropy", ""),
         ("nested-coteaching", "cross-entropy", "91.9 against 79.4"),
         ("nested-coteaching", "co-teaching", ""),
@@ -155,7 +162,7 @@ def main() -> None:
         seeds=5,
         full="all 50,000 images, 120 epochs (for CUDA)",
         net=("convnet", "network by name: convnet, resnet, preact-resnet, wide-resnet"),
-        arms=(",".join((FINDER, *ARMS)), "what to run, by name"),
+        arms=(";".join((FINDER, *ARMS, *VARIANTS)), "what to run, names separated by semicolons"),
         labels=(",".join(LABEL_SETS), "which human labels"),
     )
     torch.set_num_threads(1)  # one thread, so that runs beside each other do not fight for the cores
@@ -168,7 +175,7 @@ def main() -> None:
     for labels in args.labels.split(","):
         for seed in range(args.seeds):
             setting = {"labels": labels, "per_class": per_class, "epochs": fit.epochs, "net": args.net}
-            for arm in args.arms.split(","):
+            for arm in args.arms.split(";"):
 
                 def one(arm: str = arm, labels: str = labels, seed: int = seed) -> dict[str, Any]:
                     data, wrong = training_set(root, labels, per_class, seed)
@@ -183,6 +190,10 @@ def main() -> None:
         "5,000 images and 20 epochs of a small ConvNet instead of the papers' 50,000 images, deep networks and 100 epochs or more: no GPU."
     )
     record.note("Methods keep their library defaults; co-teaching leaves out 20 % whatever the label set.")
+    record.note(
+        "The arms with the paper's asymmetric setting were added after the first run of elr with its defaults had been read (seed 0, "
+        "random_label1: 5 points below cross-entropy on test). Nothing was chosen between them on test data: all are reported."
+    )
     record.report("accuracy", "auprc", "precision", "cleanlab_auprc", "flagged_precision")
 
 
