@@ -259,11 +259,15 @@ def by_flaw(up: str) -> str:
 
 def verdicts(up: str) -> str:
     """Every claim of every benchmark with its verdict."""
-    rows = []
-    for path in sorted(RESULTS.glob("*.json")) if RESULTS.is_dir() else []:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        rows += [[path.stem, c["claim"], VERDICT[c["holds"]], c["ours"]] for c in record.get("claims", [])]
-    return table(["benchmark", "claim", "verdict", "measured here"], rows) if rows else "No results yet."
+    parts = []
+    for path in sorted(RESULTS.glob("*.json"), key=lambda p: p.stem) if RESULTS.is_dir() else []:
+        claims = json.loads(path.read_text(encoding="utf-8")).get("claims", [])
+        pages_of = [e for e in methods() if e.target and path in result_files(e.sheet)]
+        links = ", ".join(f"[{e.name}]({up}{page_of(e)})" for e in pages_of)
+        rows = [[c["claim"], VERDICT[c["holds"]], c["ours"].replace("<", "&lt;")] for c in claims]
+        if rows:
+            parts += [f"### {path.stem}", *([f"Methods: {links}"] if links else []), table(["claim", "verdict", "measured here"], rows)]
+    return "\n\n".join(parts) or "No results yet."
 
 
 def options(verb: str) -> str:
