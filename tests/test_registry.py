@@ -19,7 +19,7 @@ SHEETS = frozenset(
     distill-weighted dp4tl elr erase fedlabel graphium hello imbalanced-semi-self infer kd-pruning labeling-instructions lad laf laso
     llm-decontaminator llm-label-errors llp-bp locle lp-icp marvelovd meal-v2 mgd nested-coteaching noisy-local-clustering nrr-dd
     nutrition-label ofds pca prot2text protsolm pu-mlc queaco rad rudolfv semipfl shrinkmatch simclrv2 sla smooth-expert-mtt ssp tape
-    toxic-commons ukbob ultra-fineweb uss""".split()
+    toxic-commons ukbob ultra-fineweb uss""".split()  # noqa: SIM905
 )
 
 

@@ -101,6 +101,15 @@ def test_faults_of_a_recipe_are_found_before_any_step_runs(cli, here, old, new, 
     assert not (here / "all.partial").exists()
 
 
+def test_the_example_recipe_runs(cli, here):
+    from pathlib import Path
+
+    recipe = Path(__file__).resolve().parents[2] / "examples/clean-then-learn.toml"
+    ran = cli("run", recipe, "--out", "all", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["steps"]["check"]["n"] == 178
+
+
 def test_a_recipe_that_stopped_goes_on_with_the_step_that_is_missing(cli, here, monkeypatch):
     from labelwright.recipes import learning
 
