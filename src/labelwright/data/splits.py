@@ -13,6 +13,9 @@ from labelwright.labels import ClassLabels, Labels
 
 __all__ = ["folds", "split", "split_positions"]
 
+STREAM = 0x5B117
+"""Sets the draws of splits apart from those that corrupt labels: with one seed for both, the held-out part would be the corrupted one."""
+
 
 def split(data: Dataset, fraction: float, *, seed: int, stratify: bool = True, groups: str | None = "group") -> tuple[Dataset, Dataset]:
     """Two disjoint parts that cover `data`, each in its order: the first with about 1 - `fraction` of the examples, the second with `fraction`.
@@ -44,7 +47,7 @@ def split_positions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row positions of the two parts of :func:`split`, each ascending, int64."""
     check.in_range("fraction", fraction, low=0, high=1, closed="neither")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, STREAM])
     strata = _strata(data) if stratify else np.zeros(len(data), dtype=np.int64)
     column = data.columns.get(groups) if groups else None
     if column is not None and len(np.unique(_words(column))) < len(data):
@@ -78,7 +81,7 @@ def folds(data: Dataset | Labels | int, k: int, *, seed: int, groups: str | None
     check.integer("k", k, low=2)
     if k > n:
         raise InputError(f"{n} examples cannot make {k} folds.", hint=f"Take at most {n}.")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, STREAM])
     strata = np.zeros(n, dtype=np.int64) if isinstance(data, int) else _strata(data)
     column = data.columns.get(groups) if groups and isinstance(data, Dataset) else None
     if column is not None:
