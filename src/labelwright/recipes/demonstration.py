@@ -72,7 +72,7 @@ def work(session: Session) -> Written:
     summary = _summary(rows, begun)
     with writing(session.partial):
         write_json(session.partial / "summary.json", summary)
-        (session.partial / "report.html").write_text(_page(summary, session, begun), encoding="utf-8")
+        (session.partial / "report.html").write_text(_page(summary, session), encoding="utf-8")
     shown = session.out / "report.html"
     return Written(summary={**summary, "report": str(shown)}, figures=summary, lines=_lines(summary))
 
@@ -215,7 +215,7 @@ def _tables(summary: Mapping[str, Any]) -> tuple[Table, Table]:
     )
 
 
-def _page(summary: Mapping[str, Any], session: Session, begun: int) -> str:
+def _page(summary: Mapping[str, Any], session: Session) -> str:
     from labelwright.report.overview import StepRow, overview_page
 
     errors, test = summary["errors"], summary["test"]
@@ -234,7 +234,7 @@ def _page(summary: Mapping[str, Any], session: Session, begun: int) -> str:
         verdict=f"A quarter of the training labels is wrong. Plain training reaches {first['mean']:.1%} on the test set; the best arm {last['mean']:.1%}.",
         kind="demonstration",
         command=session.step.command(),
-        rows=[("Data", summary["data"]), ("Seeds", ", ".join(map(str, summary["seeds"]))), ("First seed", str(begun))],
+        rows=[("Data", summary["data"]), ("Seeds", ", ".join(map(str, summary["seeds"])))],
         tiles=[
             ("Wrong labels", f"{summary['wrong_share']['mean']:.1%}", "of the training labels, class-dependent"),
             ("Found", f"{errors['recall']['mean']:.1%}", "of the wrong labels flagged"),

@@ -33,7 +33,9 @@ def _text(value: float) -> str:
 
 def _svg(parts: list[str], label: str, width: int = WIDTH, height: int = HEIGHT) -> Markup:
     body = "".join(parts)
-    return Markup(f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{body}</svg>')
+    return Markup(
+        f'<svg class="chart" style="max-width:{width}px" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{body}</svg>'
+    )
 
 
 def _axes(x: Sequence[tuple[float, str]], y: Sequence[tuple[float, str]], x_label: str, y_label: str) -> list[str]:
@@ -133,7 +135,7 @@ def heat_map(matrix: np.ndarray, names: Sequence[str], *, row_label: str, column
     out.append(
         f'<text class="axis" x="{margin:.0f}" y="14">{escape(row_label)} (rows) → {escape(column_label)} (columns){", %" if as_percent else ""}</text>'
     )
-    return _svg(out, f"{row_label} against {column_label}", max(width, 330), height)
+    return _svg(out, f"{row_label} against {column_label}", max(width, 440), height)
 
 
 def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, y_label: str = "") -> Markup:
