@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from labelwright.errors import InputError
 from labelwright.nn import MLP, ConvNet, factory_from, seeded, spec_of
-from labelwright.nn.compress import Compressed, FeatureDropout, NestedDropout, channel_probs, survival
+from labelwright.nn.compress import Compressed, FeatureDropout, NestedDropout, channel_probs, default_sigma, survival
 
 
 def test_probs_are_the_discrete_half_normal_without_one_half():
@@ -27,6 +27,12 @@ def test_survival_starts_at_one_and_falls():
 def test_limits_of_sigma():
     assert_close(channel_probs(5, 1e6), torch.full((5,), 0.2, dtype=torch.float64), atol=1e-9, rtol=0)
     assert float(channel_probs(5, 1e-3)[0]) == 1.0  # k = 1 always
+
+
+def test_default_sigma_puts_the_median_at_twice_the_classes():
+    p = channel_probs(512, default_sigma(10, 512))
+    assert float(p[:19].sum()) < 0.5 <= float(p[:21].sum())
+    assert default_sigma(10, 16) == 16
 
 
 def test_empirical_survival_is_binomial():
