@@ -2,7 +2,7 @@
 
 1. A wide network on noisy one-dimensional pairs: the first K channels of a nested-dropout network against the plain one.
 2. Fashion-MNIST, 10,000 training images, 1,000 clean validation images, 50 % symmetric noise that excludes the true class,
-   a small CNN with D = 128 features, sigma 5, 25 epochs; accuracy of the LAST epoch on the test set. K is chosen on the
+   a small CNN with D = 128 features, sigma 5, 25 epochs of the paper's recipe; accuracy of the LAST epoch on the test set. K is chosen on the
    validation split, which only the compressed arms use; nothing is chosen on test.
 """
 
@@ -27,14 +27,22 @@ DIM, NOISE = 128, 0.5
 
 
 def small_cnn(num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
-    """Three convolutions and a hidden layer of DIM features."""
+    """Three convolutions and a hidden layer of DIM features, with BatchNorm."""
     layers: list[nn.Module] = []
     channels, side = input_shape[0], input_shape[1]
     for width in (16, 32, 32):
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(4, width), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
+        layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
         channels, side = width, side // 2
-    body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side * side, DIM), nn.ReLU(inplace=True))
-    return Classifier(body, DIM, num_classes)
+    hidden = [nn.Linear(channels * side * side, DIM), nn.BatchNorm1d(DIM), nn.ReLU(inplace=True)]
+    return Classifier(nn.Sequential(*layers, nn.Flatten(), *hidden), DIM, num_classes)
+
+
+def recipe(epochs: int) -> Fit:
+    """The paper's CIFAR recipe on a shorter run: SGD 0.1 with warm-up, a tenth of it at 200/350 and 300/350 of the epochs, last epoch."""
+    stops = (round(epochs * 200 / 350), round(epochs * 300 / 350))
+    return Fit(
+        epochs=epochs, batch_size=128, lr=0.1, weight_decay=5e-4, schedule="multistep", milestones=stops, warmup=8 * epochs, keep="last"
+    )
 
 
 # --- 1: regression -----------------------------------------------------------------------------------------------------------
@@ -92,8 +100,8 @@ def arms(epochs: int) -> dict[str, object]:
         "dropout 0.3": NestedDropout(compression="dropout"),
         "co-teaching tau=0.2": CoTeaching(forget_rate=0.2),
         "co-teaching tau=0.5": CoTeaching(forget_rate=NOISE),
-        "nested-coteaching tau=0.2": NestedCoTeaching(sigma=5.0, forget_rate=0.2),
-        "nested-coteaching tau=0.5": NestedCoTeaching(sigma=5.0, forget_rate=NOISE),
+        "nested-coteaching tau=0.2": NestedCoTeaching(sigma=5.0, forget_rate=0.2, finetune_lr=0.01),
+        "nested-coteaching tau=0.5": NestedCoTeaching(sigma=5.0, forget_rate=NOISE, finetune_lr=0.01),
     }
 
 
@@ -103,8 +111,7 @@ def fashion(arm: str, seed: int, *, n: int, epochs: int) -> dict[str, float]:
     order = np.random.default_rng(seed).permutation(len(train))
     clean, val = train.take(order[:n]), train.take(order[n : n + max(100, n // 10)])
     noisy, _ = symmetric(clean, NOISE, variant="exclusive", per_class=True, seed=seed)
-    fit = Fit(epochs=epochs, batch_size=128, lr=0.02, keep="last")
-    learned = arms(epochs)[arm].learn(noisy, small_cnn, val=val, fit=fit, seed=seed)  # type: ignore[attr-defined]
+    learned = arms(epochs)[arm].learn(noisy, small_cnn, val=val, fit=recipe(epochs), seed=seed)  # type: ignore[attr-defined]
     given, right = noisy.labels.values, clean.labels.values  # type: ignore[union-attr]
     scores = learned.label_scores
     kept = np.argsort(scores, kind="stable")[: int(len(scores) * (1 - NOISE))]
@@ -144,7 +151,7 @@ def main() -> None:
         ours=f"ratio {bench.mean_interval(ratio)}",
     )
     n, epochs = (300, 2) if args.quick else (10_000, 25)
-    setting = {"task": "fashion-mnist", "n": n, "noise": NOISE, "epochs": epochs}
+    setting = {"task": "fashion-mnist", "n": n, "noise": NOISE, "epochs": epochs, "recipe": "SGD 0.1, multistep, BatchNorm"}
     for seed in range(args.seeds):
         for arm in arms(epochs):
             record.run(arm, seed, lambda arm=arm, seed=seed: fashion(arm, seed, n=n, epochs=epochs), setting=setting)  # type: ignore[misc]
@@ -185,6 +192,10 @@ def main() -> None:
     record.claim("The best K is well below D = 128", holds=channels.value < DIM / 2, ours=f"K = {channels}")
     record.note(
         "Margins of 3 and 6 points are design targets of ours, not the paper's; the paper's own figures are of ResNet-18 on CIFAR-10."
+    )
+    record.note(
+        "A first trial with GroupNorm and a cosine from 0.02 is not reported: plain cross-entropy then memorised 2 % of the wrong labels in 25"
+        " epochs, so there was nothing to prevent, and nested dropout, which learns more slowly, stayed at 49 % (seed 0)."
     )
     record.note("kept_clean ranks the whole training set by the final networks' losses, the criterion of the last epoch's selection.")
     print(record.table("accuracy", setting=setting))
