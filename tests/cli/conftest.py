@@ -18,7 +18,7 @@ class Ran:
     out: str
     err: str
 
-    def refused(self, *words: str) -> None:
+    def expect_refusal(self, *words: str) -> None:
         """One line on standard error with these words, exit code 2, nothing else said."""
         assert self.code == 2, (self.code, self.out, self.err)
         assert self.err.count("\n") == 1, self.err

@@ -90,7 +90,7 @@ def test_integer_labels_with_a_gap_keep_their_columns(cli, here):
     wide[:, [0, 1, 3]] = probabilities(y, wrong, 3)
     np.save(here / "labels.npy", np.where(y == 2, 3, y))
     np.save(here / "probs.npy", wide)
-    cli("audit", "label-errors", "labels.npy", "--probs", "probs.npy", "--out", "a").refused("empty", "'2'", "--allow-empty")
+    cli("audit", "label-errors", "labels.npy", "--probs", "probs.npy", "--out", "a").expect_refusal("empty", "'2'", "--allow-empty")
     ran = cli("audit", "label-errors", "labels.npy", "--probs", "probs.npy", "--allow-empty", "--out", "a", "--json")
     assert json.loads(ran.out)["issues"]["label_error"]["flagged"] == int(wrong.sum())
 
@@ -110,9 +110,11 @@ def test_fail_on_gives_exit_code_one_and_a_line(cli, here):
 
 def test_fail_on_is_checked_before_work(cli, here):
     save_case(here)
-    cli("audit", "labels.npy", "--probs", "probs.npy", "--out", "a", "--fail-on", "label_error").refused("--fail-on", "ISSUE=RATE")
-    cli("audit", "labels.npy", "--probs", "probs.npy", "--out", "a", "--fail-on", "label_error=2").refused("ISSUE=RATE")
-    cli("audit", "labels.npy", "--probs", "probs.npy", "--out", "a", "--fail-on", "label_eror=0.1").refused("label_eror", "'label_error'")
+    cli("audit", "labels.npy", "--probs", "probs.npy", "--out", "a", "--fail-on", "label_error").expect_refusal("--fail-on", "ISSUE=RATE")
+    cli("audit", "labels.npy", "--probs", "probs.npy", "--out", "a", "--fail-on", "label_error=2").expect_refusal("ISSUE=RATE")
+    cli("audit", "labels.npy", "--probs", "probs.npy", "--out", "a", "--fail-on", "label_eror=0.1").expect_refusal(
+        "label_eror", "'label_error'"
+    )
     assert not (here / "a").exists()
     assert not (here / "a.partial").exists()
 

@@ -38,7 +38,7 @@ def test_the_measured_accuracy_is_that_of_the_saved_predictions(cli, here):
     assert made["test"]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
     assert rows.columns == ["id", "predicted", "probability", "p_0", "p_1", "p_2"]
     assert np.allclose(rows.select("p_0", "p_1", "p_2").to_numpy().sum(1), 1, atol=1e-5)
-    cli("predict", "m", "test.npz", "--out", "p.csv").refused("p.csv exists")
+    cli("predict", "m", "test.npz", "--out", "p.csv").expect_refusal("p.csv exists")
 
 
 def test_epochs_are_the_total_over_stages(cli, here):

@@ -76,18 +76,18 @@ def test_methods_are_filtered_by_every_condition(cli):
 
 
 def test_unknown_words_are_answered_with_the_nearest(cli):
-    cli("methods", "--flaw", "nois").refused("--flaw", "'noise'")
-    cli("methods", "--verb", "lern").refused("'learn'")
-    cli("lern", "elr", "x").refused("lern", "'learn'")
-    cli("learn", "elrr", "x").refused("learn has no method 'elrr'", "'elr'")
-    cli("learn", "elr", "x", "--epoch", "3").refused("--epoch", "--epochs")
-    cli("learn", "elr", "x", "--epochs", "three").refused("--epochs", "three")
-    cli("learn", "elr").refused("DATA")
-    cli("cite", "elrr").refused("'elr'")
+    cli("methods", "--flaw", "nois").expect_refusal("--flaw", "'noise'")
+    cli("methods", "--verb", "lern").expect_refusal("'learn'")
+    cli("lern", "elr", "x").expect_refusal("lern", "'learn'")
+    cli("learn", "elrr", "x").expect_refusal("learn has no method 'elrr'", "'elr'")
+    cli("learn", "elr", "x", "--epoch", "3").expect_refusal("--epoch", "--epochs")
+    cli("learn", "elr", "x", "--epochs", "three").expect_refusal("--epochs", "three")
+    cli("learn", "elr").expect_refusal("DATA")
+    cli("cite", "elrr").expect_refusal("'elr'")
 
 
 def test_a_planned_method_says_so(cli):
-    cli("learn", "graphium", "x").refused("planned")
+    cli("learn", "graphium", "x").expect_refusal("planned")
 
 
 def test_cite_prints_the_reference(cli):

@@ -57,10 +57,12 @@ def test_other_settings_or_other_data_do_not_resume(cli, here, monkeypatch):
     assert cli("learn", "elr", "train.npz", "--epochs", "4", "--out", "out").code == 130
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    cli("learn", "elr", "train.npz", "--epochs", "5", "--out", "out").refused("out.partial", "epochs is 4 there and 5 now", "remove it")
-    cli("learn", "cross-entropy", "train.npz", "--epochs", "4", "--out", "out").refused("other settings", "method")
+    cli("learn", "elr", "train.npz", "--epochs", "5", "--out", "out").expect_refusal(
+        "out.partial", "epochs is 4 there and 5 now", "remove it"
+    )
+    cli("learn", "cross-entropy", "train.npz", "--epochs", "4", "--out", "out").expect_refusal("other settings", "method")
     shutil.copy(here / "test.npz", here / "train.npz")
-    cli("learn", "elr", "train.npz", "--epochs", "4", "--out", "out").refused("other data", "data has changed")
+    cli("learn", "elr", "train.npz", "--epochs", "4", "--out", "out").expect_refusal("other data", "data has changed")
     assert (here / "out.partial/run.json").exists()
 
 
@@ -107,7 +109,7 @@ def test_two_runs_never_work_in_one_folder(cli, here):
     first = Session(here / "out", step)
     first.look()
     first.begin()
-    cli("audit", "label-errors", "train.npz", "--out", "out").refused("Another process")
+    cli("audit", "label-errors", "train.npz", "--out", "out").expect_refusal("Another process")
     first.give_up(ValueError())
     assert cli("audit", "label-errors", "train.npz", "--out", "out").code == 0
 
@@ -147,12 +149,12 @@ def test_rerun_refuses_changed_data_and_unknown_keys(cli, here):
     assert cli("audit", "label-errors", "train.npz", "--out", "a").code == 0
     record = json.loads((here / "a/run.json").read_text())
     (here / "a/run.json").write_text(json.dumps(record | {"argumnts": {}}))
-    cli("rerun", "a").refused("'argumnts'", "'arguments'")
+    cli("rerun", "a").expect_refusal("'argumnts'", "'arguments'")
     (here / "a/run.json").write_text(json.dumps(record | {"arguments": record["arguments"] | {"sead": 1}}))
-    cli("rerun", "a").refused("'sead'", "'seed'")
+    cli("rerun", "a").expect_refusal("'sead'", "'seed'")
     (here / "a/run.json").write_text(json.dumps(record))
     with np.load(here / "train.npz") as old:
         np.savez(here / "train.npz", x=old["x"] + 1, y=old["y"])
-    cli("rerun", "a").refused("has changed since", "labelwright audit label-errors")
-    cli("rerun", ".").refused("run.json")
+    cli("rerun", "a").expect_refusal("has changed since", "labelwright audit label-errors")
+    cli("rerun", ".").expect_refusal("run.json")
     assert not (here / "a-rerun").exists()

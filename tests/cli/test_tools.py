@@ -59,7 +59,7 @@ def test_advise_on_clean_scarce_and_unequal_labels(cli, here):
     assert set(made["flaws"]) == {"scarcity", "imbalance"}
     assert made["facts"]["unknown_share"] == pytest.approx((few < 0).mean())
     assert made["facts"]["noise_rate_estimate"] < 0.03
-    cli("advise", "no-such.npz").refused("does not exist")
+    cli("advise", "no-such.npz").expect_refusal("does not exist")
 
 
 def test_a_recipe_chains_steps_into_one_folder_and_reruns(cli, here):
@@ -96,7 +96,7 @@ def test_a_recipe_chains_steps_into_one_folder_and_reruns(cli, here):
 )
 def test_faults_of_a_recipe_are_found_before_any_step_runs(cli, here, old, new, words):
     (here / "recipe.toml").write_text(RECIPE.replace(old, new, 1))
-    cli("run", "recipe.toml", "--out", "all").refused(*words)
+    cli("run", "recipe.toml", "--out", "all").expect_refusal(*words)
     assert not (here / "all").exists()
     assert not (here / "all.partial").exists()
 

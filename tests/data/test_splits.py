@@ -120,3 +120,14 @@ def test_folds_of_a_number_and_of_other_labels():
             list(folds(10, k, seed=0))
     with pytest.raises(InputError, match=r"2 groups .* cannot make 3 folds"):
         list(folds(dataset([0, 1, 0, 1], group=np.array([0, 0, 1, 1])), 3, seed=0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_seed_for_corrupting_and_splitting_holds_out_no_more_wrong_labels_than_it_keeps(seed):
+    from labelwright.data.corrupt import symmetric
+
+    data = Dataset(inputs=np.zeros((4000, 1)), labels=ClassLabels(values=np.arange(4000) % 4))
+    noisy, truth = symmetric(data, 0.5, seed=seed)
+    _, held = noisy.split(0.1, seed=seed)
+    share = truth.changed[held.ids].mean()
+    assert abs(share - 0.5) < 4 * (0.25 / 400) ** 0.5  # four standard errors of 400 fair coins

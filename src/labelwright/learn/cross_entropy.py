@@ -80,10 +80,8 @@ class CrossEntropy(Learner):
         if self.patience:
             fit = replace(fit, patience=self.patience)
         classes, rows = prepared.num_classes, prepared.train
-        weights = rows.weights / rows.weights.mean()  # the loss keeps its size whatever the unit of the weights
         if self.class_weight == "balanced":
-            weights = weights * class_weights(rows.labels, weights, classes)[rows.labels]
-        rows = replace(rows, weights=weights)
+            rows = replace(rows, weights=rows.weights * class_weights(rows.labels, rows.weights, classes)[rows.labels])
         with seeded(seed):
             model = net(classes, prepared.input_shape)
         mixup = Mixup(alpha=self.mixup) if self.mixup else None

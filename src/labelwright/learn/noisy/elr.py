@@ -250,14 +250,13 @@ class ELR(Learner):
     def learn(self, data: Dataset, net: NetFactory, *, val: Dataset | None = None, fit: Fit | None = None, seed: int) -> Learned:
         prepared = prepare(data, val, seed=seed)
         fit = default_fit(prepared) if fit is None else fit
-        unit = prepared.train.weights.mean()  # the loss keeps its size whatever the unit of the weights
         with seeded(seed):
             model = net(prepared.num_classes, prepared.input_shape)
         memory = ELRLoss(len(data), prepared.num_classes, self.beta, self.lam, storage=self.storage)
 
         def step(live: nn.Module, batch: Batch) -> Step:
             losses = memory.losses(live(batch.inputs), batch.labels, batch.index)
-            return Step((losses * batch.weights / unit).mean())
+            return Step((losses * batch.weights).mean())
 
         run = train(model, step, prepared.train, fit=fit, seed=seed, val=prepared.val, memory=memory, label="elr")
         probs = predict_logits(run.net, prepared.inputs).softmax(1)

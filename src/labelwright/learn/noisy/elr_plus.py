@@ -200,7 +200,6 @@ class ELRPlus(Learner):
         prepared = prepare(data, val, seed=seed)
         fit = default_fit(prepared) if fit is None else fit
         rows = prepared.train
-        unit = rows.weights.mean()  # the loss keeps its size whatever the unit of the weights
         factory = Ensemble(base=net, size=2)
         with seeded(seed):
             nets = factory(prepared.num_classes, prepared.input_shape)
@@ -211,7 +210,7 @@ class ELRPlus(Learner):
 
         def step(live: nn.Module, batch: Batch) -> Step:
             losses = peer_step(peers, memory, batch, method=self, step=own_step(batch.step, per_pass)[1])
-            return Step((losses / unit).mean())
+            return Step(losses.mean())
 
         def follow(live: nn.Module, number: int) -> None:
             peers.follow(*own_step(number, per_pass))
