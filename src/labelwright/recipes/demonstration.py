@@ -37,13 +37,14 @@ MOSTLY = 0.7
 EPOCHS = 20
 FOLDS = 3
 """Of the audit's cross-validation; the usual five would take the time of another arm."""
-ARMS: tuple[tuple[str, str, str, Mapping[str, Any]], ...] = (
-    ("cross-entropy, noisy labels", "cross-entropy", "train", {}),
-    ("cross-entropy, corrected labels", "cross-entropy", "corrected", {}),
-    ("ELR, noisy labels", "elr", "train", {}),
-    ("nested co-teaching, noisy labels", "nested-coteaching", "train", {"forget_rate": NOISE}),
+PLAIN, CORRECTED = "cross-entropy, noisy labels", "cross-entropy, corrected labels"
+ARMS: tuple[tuple[str, str, str], ...] = (
+    (PLAIN, "cross-entropy", "train"),
+    (CORRECTED, "cross-entropy", "corrected"),
+    ("ELR, noisy labels", "elr", "train"),
+    ("nested co-teaching, noisy labels", "nested-coteaching", "train"),
 )
-"""Name, method, which labels, fields that differ from the defaults. The forget rate is the noise rate, as the audit estimates it too."""
+"""Name, method, which labels. All fields have their defaults, but co-teaching forgets the share of labels that the audit estimates to be wrong."""
 
 
 def demo(out: str | Path, *, seed: int = 0, device: str = "auto") -> Outcome:
@@ -92,9 +93,13 @@ def _one(folder: Path, seed: int, device: str) -> dict[str, Any]:
     perform_once(audit, folder / "audit")
     fix = Step.of("annotate", CORRECT, {"data": train, "findings": str(folder / "audit"), "seed": seed})
     perform_once(fix, folder / "corrected")
+    from labelwright.results import Audit
+
     found = _detection(folder / "audit", wrong)
     accuracy = {}
-    for name, method, labels, fields in ARMS:
+    estimate = round(float(Audit.load(folder / "audit").facts["noise_rate"]), 3)
+    for name, method, labels in ARMS:
+        fields = {"forget_rate": estimate} if method == "nested-coteaching" else {}
         values = {
             "data": train if labels == "train" else str(folder / "corrected"),
             "val": val,
@@ -188,13 +193,9 @@ def _lines(summary: Mapping[str, Any]) -> tuple[str, ...]:
 def _tables(summary: Mapping[str, Any]) -> tuple[Table, Table]:
     from labelwright.report.overview import Line, Table
 
-    best = max(summary["test"], key=lambda name: summary["test"][name]["accuracy"]["mean"])
     seeds = [f"seed {s}" for s in summary["seeds"]]
     arms = tuple(
-        Line(
-            cells=(name, _words(m["accuracy"]), *(f"{100 * r['test'][name]:.1f}" for r in summary["by_seed"])),
-            best=name == best,
-        )
+        Line(cells=(name, _words(m["accuracy"]), *(f"{100 * r['test'][name]:.1f}" for r in summary["by_seed"])))
         for name, m in summary["test"].items()
     )
     errors = tuple(
@@ -226,7 +227,8 @@ def _page(summary: Mapping[str, Any], session: Session) -> str:
     from labelwright.report.overview import StepRow, overview_page
 
     errors, test = summary["errors"], summary["test"]
-    first, last = next(iter(test.values()))["accuracy"], max((m["accuracy"] for m in test.values()), key=lambda m: m["mean"])
+    # a fixed pair of arms: naming the best one would be a choice made on the test set
+    plain, corrected = (test[name]["accuracy"]["mean"] for name in (PLAIN, CORRECTED))
     steps = [
         StepRow(
             name=f"audit, seed {seed}",
@@ -238,7 +240,7 @@ def _page(summary: Mapping[str, Any], session: Session) -> str:
     ]
     return overview_page(
         title="Audit, correct, learn: handwritten digits",
-        verdict=f"A quarter of the training labels is wrong. Plain training reaches {first['mean']:.1%} on the test set; the best arm {last['mean']:.1%}.",
+        verdict=f"A quarter of the training labels is wrong. Plain training reaches {plain:.1%} on the test set; after correction, {corrected:.1%}.",
         kind="demonstration",
         command=session.step.command(),
         rows=[("Data", summary["data"]), ("Seeds", ", ".join(map(str, summary["seeds"])))],
@@ -246,7 +248,7 @@ def _page(summary: Mapping[str, Any], session: Session) -> str:
             ("Wrong labels", f"{summary['wrong_share']['mean']:.1%}", "of the training labels, class-dependent"),
             ("Found", f"{errors['recall']['mean']:.1%}", "of the wrong labels flagged"),
             ("Precision", f"{errors['precision']['mean']:.1%}", "of the flagged labels are wrong"),
-            ("Best test accuracy", f"{last['mean']:.1%}", f"plain training: {first['mean']:.1%}"),
+            ("Test accuracy", f"{corrected:.1%}", f"on corrected labels; {plain:.1%} on the wrong ones"),
         ],
         tables=_tables(summary),
         steps=steps,

@@ -13,10 +13,9 @@ __all__ = ["Line", "StepRow", "Table", "overview_page"]
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table; `best` marks it."""
+    """One row of a table."""
 
     cells: tuple[str, ...]
-    best: bool = False
 
 
 @dataclass(frozen=True)
