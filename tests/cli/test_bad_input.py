@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +300,47 @@ class TestMachine:
         assert ran.err.count("\n") == 1
         assert "fault in labelwright" in ran.err
         assert "Traceback" not in ran.err
+
+
+@pytest.mark.usefixtures("nothing_left")
+class TestSecondData:
+    def test_a_test_set_that_lacks_a_column_is_seen_before_training(self, cli, here):
+        table(here)
+        frame = pl.read_csv(here / "flowers.csv")
+        frame.drop("width").write_csv(here / "less.csv")
+        cli("learn", "elr", "flowers.csv", "--labels", "species", "--test", "less.csv", "--epochs", "1", "--out", "out").expect_refusal(
+            "width"
+        )
+
+    def test_a_validation_set_of_another_kind(self, cli, here):
+        table(here, label=[f"kind {v}" for v in blobs(60)[1]]).rename(here / "train.csv")
+        np.savez(here / "arrays.npz", x=np.ones((60, 3)), y=np.array([f"kind {v}" for v in blobs(60)[1]]))
+        cli("learn", "elr", "train.csv", "--val", "arrays.npz", "--epochs", "1", "--out", "out").expect_refusal(
+            "trained on table", "vectors"
+        )
+
+
+@pytest.mark.usefixtures("nothing_left")
+class TestOddFiles:
+    def test_labels_as_python_objects(self, cli, here):
+        y, probs = labels_and_probs(here)
+        np.save(here / "objects.npy", np.array([f"k{v}" for v in y], dtype=object), allow_pickle=True)
+        np.save(here / "probs.npy", probs)
+        cli("audit", "objects.npy", "--probs", "probs.npy", "--out", "out").expect_refusal("Python objects", "astype(str)")
+
+    def test_a_column_of_probabilities_named_twice(self, cli, here):
+        _, probs = labels_and_probs(here)
+        rows = "\n".join(",".join(f"{p:.6f}" for p in row) for row in probs)
+        (here / "probs.csv").write_text(f"0,1,1\n{rows}\n")
+        cli("audit", "labels.npy", "--probs", "probs.csv", "--out", "out").expect_refusal("'1' twice")
+
+    def test_a_limit_on_label_errors_without_labels(self, cli, here):
+        table(here)
+        cli("audit", "flowers.csv", "--fail-on", "label_error=0.1", "--out", "out").expect_refusal("--labels COLUMN")
+
+
+def test_whole_floats_are_class_indices(cli, here):
+    y, probs = labels_and_probs(here)
+    np.save(here / "labels.npy", y.astype(np.float64))
+    np.save(here / "probs.npy", probs)
+    assert json.loads(cli("audit", "labels.npy", "--probs", "probs.npy", "--out", "out", "--json").out)["n"] == 90

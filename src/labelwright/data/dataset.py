@@ -174,6 +174,8 @@ class Dataset:
         wanted = np.asarray(ids)
         if self.ids.dtype.kind == "U":
             wanted = wanted.astype(str)
+        elif len(wanted) and wanted.dtype.kind not in "iu":
+            raise InputError(f"The ids of the dataset are integers; {wanted[0]!s} is none.", hint="Are these ids of another dataset?")
         order = np.argsort(self.ids, kind="stable")
         place = np.searchsorted(self.ids, wanted, sorter=order)
         found = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), dtype=np.int64)

@@ -101,7 +101,7 @@ def _facts(data: Dataset) -> dict[str, Any]:
         present = counts[counts > 0]
         facts |= {
             "classes": data.num_classes,
-            "smallest_class": int(present.min(initial=0)) if len(present) else 0,
+            "smallest_class": int(present.min()) if len(present) else 0,
             "largest_class": int(counts.max(initial=0)),
             "imbalance": float(present.max() / present.min()) if len(present) else 1.0,
         }

@@ -44,6 +44,8 @@ def audit(run: Session) -> Written:
     resolve_device(step.values["device"])
     data, signals = signals_from(step, load_data(step))
     judged = "label_error" in issues_of(method)
+    if judged and data.labels is None and "label_error" in limits:
+        raise InputError("--fail-on label_error needs labels; none were found.", hint="Name the label column with --labels COLUMN.")
     if judged:
         check_classes(data, method)
     run.begin(data=data)
@@ -61,7 +63,10 @@ def audit(run: Session) -> Written:
         if summary["issues"].get("label_error", {}).get("flagged") and not bare(data):
             (run.partial / "review.csv").unlink(missing_ok=True)  # of an attempt that stopped while writing
             write_review(result, data, run.partial / "review.csv")
-    return Written(summary=summary, lines=lines_of(result, summary), exceeded=exceeded, status=str(result.status))
+    lines = lines_of(result, summary)
+    if judged and data.labels is None:
+        lines = (*lines, "No labels were found, so none were judged. Name their column with --labels COLUMN.")
+    return Written(summary=summary, lines=lines, exceeded=exceeded, status=str(result.status))
 
 
 def issues_of(method: Method) -> tuple[str, ...]:

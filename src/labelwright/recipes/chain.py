@@ -42,6 +42,7 @@ from labelwright.errors import InputError
 from labelwright.recipes.perform import Outcome, Written, perform, perform_once
 from labelwright.recipes.session import Session, write_json, writing
 from labelwright.recipes.steps import TOOL_ARGUMENTS, WHOLE_AUDIT, Step, options_of
+from labelwright.registry import VERBS
 
 __all__ = ["Planned", "read_recipe", "run", "work"]
 
@@ -97,6 +98,7 @@ def _planned(table: Mapping[str, Any], number: int, head: Mapping[str, Any], ear
     verb, method = given.pop("verb", None), given.pop("method", None)
     if not isinstance(verb, str):
         raise InputError(f'{place} needs verb = "…".', hint="One of audit, annotate, select, condense, learn, forget, certify.")
+    check.known_word("verb", verb, [*VERBS, *TOOL_ARGUMENTS], place="the verbs")
     if verb in TOOL_ARGUMENTS:
         raise InputError(f"{place}: {verb} cannot be a step.")
     if method is None and verb == "audit":

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_of", "learn", "measure", "net_of"]
 
+FEW = 64
+"""Training examples that are enough to see what form the inputs have."""
+
 
 def learn(run: Session) -> Written:
     """Train the method of the step and measure the model it gives."""
@@ -34,6 +37,9 @@ def learn(run: Session) -> Written:
     labels = data.class_labels()
     if test is not None:
         aligned(test, labels.names, what="test")  # now, not after an hour of training
+    for other in (val, test):
+        if other is not None and len(other):
+            same_form(data, other, seed=step.seed)
     net = net_of(step.values.get("net"))
     fit = fit_of(step, data, val, checkpoint=str(run.checkpoints))
     run.resolved = {"fit": {f.name: getattr(fit, f.name) for f in fields(fit) if f.name != "checkpoint"}}
@@ -52,6 +58,14 @@ def learn(run: Session) -> Written:
         page = learned_page(learned, summary, data=data, val=val, command=step.command(), next=_next(step, run, test))
         (run.partial / "report.html").write_text(page, encoding="utf-8")
     return Written(summary=summary, lines=_lines(summary, learned), status=str(learned.status))
+
+
+def same_form(data: Dataset, other: Dataset, *, seed: int) -> None:
+    """Refuse, before training, a second dataset that a model of `data` could not read: of another kind, width or set of columns."""
+    from labelwright.data.featurise import fit_featuriser
+
+    few = np.linspace(0, len(data) - 1, min(len(data), FEW)).astype(np.int64)
+    fit_featuriser(data.take(np.unique(few)), seed=seed).transform(other.take([0]))
 
 
 def _next(step: Step, run: Session, test: Dataset | None) -> tuple[tuple[str, str], ...]:

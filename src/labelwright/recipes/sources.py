@@ -69,7 +69,7 @@ def _bare_labels(path: Path, *, has_probs: bool, **options: Any) -> Dataset:
         raise InputError(f"{path} must hold one label an example, shape (N,); it has shape {values.shape}.")
     if not len(values):
         raise InputError(f"{path} holds no labels.")
-    if values.dtype.kind in "iub":
+    if values.dtype.kind in "iub" or (values.dtype.kind == "f" and np.array_equal(values, np.round(values))):
         numbers = np.asarray(values, dtype=np.int64)
         if (low := int(numbers.min())) < -1:
             raise InputError(f"{path}: labels must be class indices from 0 (-1 = unknown); row {int(numbers.argmin())} is {low}.")
@@ -77,7 +77,7 @@ def _bare_labels(path: Path, *, has_probs: bool, **options: Any) -> Dataset:
     elif values.dtype.kind in "US":
         labels = ClassLabels.encode(values.astype(str))
     else:
-        raise InputError(f"{path} must hold integers or strings; got dtype {values.dtype}.")
+        raise InputError(f"{path} must hold class indices (whole numbers) or strings; got dtype {values.dtype}.")
     inputs = np.zeros((len(values), 0), dtype=np.float32)  # nothing but labels is known of these examples
     return Dataset(inputs=inputs, labels=labels, info=Info(name=path.stem, source=str(path)))
 
@@ -121,7 +121,12 @@ def _array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except (ValueError, EOFError, OSError) as err:
-        reason = "it holds Python objects" if "allow_pickle" in str(err) else str(err) or "it is empty"
+        if "allow_pickle" in str(err) or "Python objects" in str(err):
+            raise InputError(
+                f"{path} holds Python objects, which are not read: they could run code.",
+                hint="Save plain values: numpy.save(path, labels.astype(str)).",
+            ) from err
+        reason = str(err).rstrip(".") or "it is empty"
         raise InputError(
             f"{path} cannot be read as a NumPy array: {reason}.", hint="It may be truncated; write it again with numpy.save."
         ) from err
@@ -160,6 +165,9 @@ def _text(path: Path, n: int | None) -> Matrix:
     if not first:
         raise InputError(f"{path} is empty.")
     header = not all(_is_number(f) for f in first) or (n is not None and _lines(text) == n + 1)
+    twice = sorted({f for f in first if first.count(f) > 1})
+    if header and twice:
+        raise InputError(f"{path} names the column {twice[0]!r} twice.", hint="Every class has one column.")
     try:
         frame = pl.read_csv(io.BytesIO(text.encode()), separator=separator, has_header=header, infer_schema_length=None)
     except (pl.exceptions.PolarsError, ValueError) as err:
