@@ -245,7 +245,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(tmp_path, monkeypatch
         source.rename(target)
 
     monkeypatch.setattr("labelwright.training.checkpoint.os.replace", replace)
-    with pytest.raises(OutputError, match=r"No space left on device.*the last one is kept"):
+    with pytest.raises(OutputError, match=r"No space left on device.*The last one is kept"):
         train(net(), step, blobs(), fit=fit, seed=0)
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"]
     monkeypatch.undo()

@@ -11,6 +11,7 @@ import numpy as np
 from labelwright import check
 from labelwright.data import Dataset
 from labelwright.errors import InputError, OutputError
+from labelwright.files import write_csv, write_parquet
 from labelwright.labels import UNKNOWN, ClassLabels
 
 if TYPE_CHECKING:
@@ -68,10 +69,7 @@ def write_review(audit: Audit, data: Dataset, path: str | Path) -> None:
     if data.kind == "texts":
         places = data.positions(rows.get_column("id").to_numpy())
         frame = frame.with_columns(excerpt=pl.Series([" ".join(data.inputs[int(i)].split())[:LONGEST] for i in places], dtype=pl.String))
-    try:
-        frame.write_csv(path) if path.suffix == ".csv" else frame.write_parquet(path)
-    except OSError as err:
-        raise OutputError(f"{path} cannot be written: {err.strerror or err}.", hint="Name a file in a folder that exists.") from err
+    write_csv(frame, path) if path.suffix == ".csv" else write_parquet(frame, path)
 
 
 def _suffix(path: Path) -> str:

@@ -43,6 +43,10 @@ def explain(error: BaseException) -> str:
         return f"Error: the input is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
     if isinstance(error, OSError):
         return f"Error: {_system(error)}"
+    from labelwright.files import full_disk
+
+    if full_disk(error):  # said by a library in its own words
+        return "Error: the disk is full. Free some space, or name a folder on another disk with --out."
     return f"Error: this is a fault in labelwright, not in your input: {_origin(error)}. Please report it; LABELWRIGHT_DEBUG=1 shows more."
 
 

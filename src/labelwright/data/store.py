@@ -17,7 +17,7 @@ from labelwright import check, labels as label_kinds
 from labelwright.data.dataset import Dataset, Info
 from labelwright.data.inputs import Images, TableRows, Texts
 from labelwright.errors import InputError, OutputError
-from labelwright.files import whole_folder, write_json
+from labelwright.files import whole_folder, write_json, write_parquet, writing
 
 __all__ = ["MANIFEST", "read_saved", "save", "write"]
 
@@ -104,7 +104,7 @@ def _write_inputs(inputs: Any, folder: Path) -> str:
         schema = pa.schema(
             [("image", pa.struct([("bytes", pa.large_binary()), ("path", pa.string())]))], metadata={"huggingface": json.dumps(HF_IMAGE)}
         )
-        with pq.ParquetWriter(path, schema, compression="none") as writer:  # images are compressed already
+        with writing(path), pq.ParquetWriter(path, schema, compression="none") as writer:  # images are compressed already
             for start in range(0, len(inputs), IMAGES_A_GROUP):
                 stop = min(start + IMAGES_A_GROUP, len(inputs))
                 rows = [{"bytes": inputs.encoded(i), "path": inputs.names[i]} for i in range(start, stop)]
@@ -112,7 +112,8 @@ def _write_inputs(inputs: Any, folder: Path) -> str:
         return "images"
     if isinstance(inputs, Texts):
         try:
-            pq.write_table(pa.table({"text": pa.array(inputs.texts, pa.large_string())}), path)
+            with writing(path):
+                pq.write_table(pa.table({"text": pa.array(inputs.texts, pa.large_string())}), path)
         except UnicodeEncodeError as err:
             raise InputError(
                 f"A text cannot be written as UTF-8: {err.reason} at position {err.start}.", hint="Remove lone surrogates."
@@ -120,21 +121,23 @@ def _write_inputs(inputs: Any, folder: Path) -> str:
         return "texts"
     if isinstance(inputs, TableRows):
         try:
-            inputs.frame.write_parquet(path)
+            write_parquet(inputs.frame, path)
         except pl.exceptions.PolarsError as err:
             raise OutputError(f"The table cannot be written: {str(err).splitlines()[0]}.") from err
         return "table"
     if isinstance(inputs, np.ndarray):
         if inputs.dtype.hasobject:
             raise InputError(f"Inputs of dtype {inputs.dtype} cannot be saved.", hint="Use numbers, texts, images or table rows.")
-        np.save(folder / "inputs.npy", inputs, allow_pickle=False)
+        with writing(folder / "inputs.npy"):
+            np.save(folder / "inputs.npy", inputs, allow_pickle=False)
         return "array"
     import torch
 
     if isinstance(inputs, torch.Tensor):
         from safetensors.torch import save_file
 
-        save_file({"inputs": inputs.detach().cpu().contiguous()}, folder / "inputs.safetensors")
+        with writing(folder / "inputs.safetensors"):
+            save_file({"inputs": inputs.detach().cpu().contiguous()}, folder / "inputs.safetensors")
         return "tensor"
     raise InputError(f"Inputs of type {type(inputs).__name__} cannot be saved.")
 
@@ -176,7 +179,8 @@ def _write_rows(data: Dataset, folder: Path) -> list[list[str]]:
             raise InputError(
                 f"{name} (dtype {array.dtype}) cannot be saved: {str(err).splitlines()[0]}.", hint="Use numbers, words or dates."
             ) from err
-    pq.write_table(pa.table(made), folder / "rows.parquet")
+    with writing(folder / "rows.parquet"):
+        pq.write_table(pa.table(made), folder / "rows.parquet")
     return [[name, array.dtype.str] for name, array in arrays.items()]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from labelwright import check
 from labelwright.errors import InputError
+from labelwright.files import writing
 
 __all__ = ["KINDS", "UNKNOWN", "Labels", "load"]
 
@@ -104,13 +105,20 @@ class Labels:
         return {}
 
     def save(self, path: str | Path) -> None:
-        """Write one Parquet file that :func:`load` (or ``type(self).load``) reads back exactly."""
+        """Write one Parquet file that :func:`load` (or ``type(self).load``) reads back exactly.
+
+        Raises
+        ------
+        OutputError
+            If the disk does not take it; no part of it is left then.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         meta = {"kind": self.kind, "names": list(self.names), **self._meta()}
         table = pa.table(self._columns()).replace_schema_metadata({"labelwright.labels": json.dumps(meta)})
-        pq.write_table(table, path)
+        with writing(Path(path)):
+            pq.write_table(table, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelwright.errors import InputError, OutputError
-from labelwright.recipes.session import writing
+from labelwright.files import writing
 
 if TYPE_CHECKING:
     from labelwright.data import Dataset

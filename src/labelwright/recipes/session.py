@@ -8,7 +8,6 @@ something to resume.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -17,13 +16,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from labelwright.errors import InputError, LabelwrightError, OutputError
+from labelwright.files import cannot_write, full_disk, writing
 from labelwright.recipes.steps import Step
 
-__all__ = ["Interrupted", "Session", "read_run", "session"]
+__all__ = ["Interrupted", "Session", "read_run", "session", "write_json", "writing"]
 
 FREE = ("device", "devices")
 """Arguments that may differ between the run that stopped and the one that resumes it: they say where, not what."""
@@ -173,8 +172,9 @@ class Session:
     def give_up(self, error: BaseException) -> BaseException:
         """Tidy up after `error` and return what should be raised in its place."""
         self._release()
-        if isinstance(error, OSError) and not isinstance(error, LabelwrightError) and error.errno is not None:
-            error = _output_error(self.partial, error)
+        system = isinstance(error, OSError) and not isinstance(error, LabelwrightError) and error.errno is not None
+        if system or full_disk(error):
+            error = cannot_write(self.partial, error) or error
         if not self.begun:
             if isinstance(error, KeyboardInterrupt):
                 return Interrupted(_go_on(self.partial) if self.partial.exists() else "Stopped before work began; nothing was written.")
@@ -228,30 +228,6 @@ def session(out: str | Path, step: Step) -> Iterator[Session]:
         raise instead from error
 
 
-class writing:
-    """Turn the operating system's complaints inside this block into one that names `place` and the mend."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, OSError) and not isinstance(error, LabelwrightError):
-            raise _output_error(self.place, error) from error
-
-
-def _output_error(place: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(
-            f"The disk is full: {place} cannot be written.", hint="Free some space, or name a folder on another disk with --out DIR."
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(f"No permission to write {error.filename or place}.", hint="Name another folder with --out DIR.")
-    return OutputError(f"{error.filename or place}: {error.strerror or error}.", hint="Name another folder with --out DIR.")
-
-
 def _go_on(partial: Path) -> str:
     return f"Stopped. What was done is kept in {partial}; run the same command again to resume, or remove that folder to start anew."
 
@@ -295,5 +271,6 @@ def read_run(folder: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Any) -> None:
     """One JSON file, replaced atomically."""
     fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(fresh, path)
+    with writing(fresh):
+        fresh.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(fresh, path)

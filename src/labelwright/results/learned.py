@@ -11,7 +11,7 @@ import numpy as np
 
 from labelwright import check, labels as label_kinds
 from labelwright.errors import InputError
-from labelwright.files import plain
+from labelwright.files import plain, write_parquet, writing
 from labelwright.labels import ClassLabels, Labels
 from labelwright.results.base import Provenance, Result, Status, id_array
 
@@ -160,12 +160,14 @@ class Learned(Result, kind="learned"):
         from safetensors.numpy import save_file
         from safetensors.torch import save_model
 
-        save_model(self.net, str(folder / "model.safetensors"))
+        with writing(folder / "model.safetensors"):
+            save_model(self.net, str(folder / "model.safetensors"))
         arrays = {k: np.ascontiguousarray(v) for k, v in self.featuriser.arrays().items()}
-        save_file(arrays, folder / "featuriser.safetensors")
+        with writing(folder / "featuriser.safetensors"):
+            save_file(arrays, folder / "featuriser.safetensors")
         if self.ids is not None:
             columns = {"id": self.ids} | ({} if self.label_scores is None else {"label_score": self.label_scores})
-            pl.DataFrame(columns).write_parquet(folder / "examples.parquet")
+            write_parquet(pl.DataFrame(columns), folder / "examples.parquet")
         if self.labels is not None:
             self.labels.save(folder / "labels.parquet")
         return {

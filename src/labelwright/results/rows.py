@@ -10,6 +10,7 @@ import numpy as np
 
 from labelwright import check, labels as label_kinds
 from labelwright.errors import InputError
+from labelwright.files import write_parquet
 from labelwright.labels import ClassLabels, Labels
 from labelwright.results.base import Result, id_array
 
@@ -87,7 +88,7 @@ class Audit(Result, kind="audit"):
         return dict(zip(rows.get_column("issue").to_list(), rows.get_column("flagged").to_list(), strict=True))
 
     def _write_parts(self, folder: Path) -> dict[str, Any]:
-        self.findings.write_parquet(folder / "findings.parquet")
+        write_parquet(self.findings, folder / "findings.parquet")
         return {}
 
     @classmethod
@@ -123,7 +124,7 @@ class Annotation(Result, kind="annotation"):
         return pl.DataFrame(columns)
 
     def _write_parts(self, folder: Path) -> dict[str, Any]:
-        self.to_frame().write_parquet(folder / "annotation.parquet")
+        write_parquet(self.to_frame(), folder / "annotation.parquet")
         self.labels.save(folder / "labels.parquet")
         return {}
 
@@ -164,7 +165,7 @@ class Selection(Result, kind="selection"):
         return every.join(kept, on="id", how="left", maintain_order="left").with_columns(selected=pl.col("rank").is_not_null())
 
     def _write_parts(self, folder: Path) -> dict[str, Any]:
-        self.to_frame().write_parquet(folder / "selection.parquet")
+        write_parquet(self.to_frame(), folder / "selection.parquet")
         return {}
 
     @classmethod

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelwright import check, labels as label_kinds
-from labelwright.files import plain
+from labelwright.files import plain, writing
 from labelwright.labels import Labels
 from labelwright.results.base import Result
 
@@ -49,7 +49,8 @@ class Condensed(Result, kind="condensed"):
     def _write_parts(self, folder: Path) -> dict[str, Any]:
         from safetensors.numpy import save_file
 
-        save_file({"inputs": np.ascontiguousarray(self.inputs)}, folder / "condensed.safetensors")
+        with writing(folder / "condensed.safetensors"):
+            save_file({"inputs": np.ascontiguousarray(self.inputs)}, folder / "condensed.safetensors")
         self.labels.save(folder / "labels.parquet")
         return {"preprocessing": plain(self.preprocessing), "nbytes": plain(self.nbytes)}
 

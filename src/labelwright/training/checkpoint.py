@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from labelwright.data.batch import TensorData
 from labelwright.errors import OutputError, TrainingError
+from labelwright.files import cannot_write
 from labelwright.training.engine import Engine
 from labelwright.training.fit import Fit
 
@@ -118,7 +119,7 @@ class Checkpoint:
         Raises
         ------
         OutputError
-            If it cannot be written; the previous file stays.
+            If it cannot be written; the previous file, if there is one, stays.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -136,9 +137,9 @@ class Checkpoint:
             save_file(tensors, partial, metadata={"labelwright": json.dumps(facts)})
             os.replace(partial, self.path)
         except (OSError, SafetensorError) as err:
+            instead = cannot_write(self.path, err, more="The last one is kept." if self.path.exists() else "")
             partial.unlink(missing_ok=True)
-            hint = "Free some space; the last one is kept."
-            raise OutputError(f"The checkpoint {self.path} cannot be written: {err}.", hint=hint) from err
+            raise instead or OutputError(f"The checkpoint {self.path} cannot be written: {err}.") from err
 
 
 def _over(name: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
