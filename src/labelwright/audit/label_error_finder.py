@@ -103,7 +103,8 @@ class LabelErrorFinder(Auditor):
 
     def _single(self, data: Dataset, probs: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
         labels = data.class_labels()
-        known = np.flatnonzero(labels.known)
+        # a slice copies nothing: probabilities that are mapped from a file stay there
+        known: Any = slice(None) if labels.known.all() else np.flatnonzero(labels.known)
         found = find_label_errors(
             labels.values[known],
             probs[known],
