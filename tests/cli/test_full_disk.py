@@ -202,3 +202,17 @@ def test_a_file_that_may_not_be_replaced_stays(tmp_path):
     with pytest.raises(OutputError, match="No permission"), writing(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
+def test_an_input_that_fails_to_be_read_is_not_said_to_be_written(work, monkeypatch, cli, number):
+    from labelwright.recipes import auditing
+
+    def gone(*_args):
+        raise OSError(number, os.strerror(number), "pictures/7.png")
+
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(auditing, "load_data", gone)
+    ran = cli("audit", "train.npz", "--out", "out")
+    ran.expect_refusal(f"pictures/7.png: {os.strerror(number)}.")
+    assert "writ" not in ran.err

@@ -172,9 +172,14 @@ class Session:
     def give_up(self, error: BaseException) -> BaseException:
         """Tidy up after `error` and return what should be raised in its place."""
         self._release()
-        system = isinstance(error, OSError) and not isinstance(error, LabelwrightError) and error.errno is not None
-        if system or full_disk(error):
+        if full_disk(error):
             error = cannot_write(self.partial, error) or error
+        elif isinstance(error, OSError) and not isinstance(error, LabelwrightError) and error.errno is not None:
+            elsewhere = error.filename is not None and not Path(str(error.filename)).is_relative_to(self.partial)
+            if elsewhere:  # most likely an input
+                error = InputError(f"{error.filename}: {error.strerror}.", hint="See that it is there and that you may use it.")
+            else:
+                error = cannot_write(self.partial, error) or error
         if not self.begun:
             if isinstance(error, KeyboardInterrupt):
                 return Interrupted(_go_on(self.partial) if self.partial.exists() else "Stopped before work began; nothing was written.")
