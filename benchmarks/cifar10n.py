@@ -105,14 +105,16 @@ def learn(name: str, data: Dataset, wrong: np.ndarray, test: Dataset, net: NetFa
     return found
 
 
-def find_errors(data: Dataset, wrong: np.ndarray, seed: int) -> dict[str, Any]:
-    """labelwright's finder and cleanlab's score on the same cross-validated probabilities."""
+def find_errors(data: Dataset, wrong: np.ndarray, epochs: int, seed: int) -> dict[str, Any]:
+    """labelwright's finder and cleanlab's score on the same cross-validated probabilities, of networks trained as long as the arms."""
     from cleanlab.rank import get_label_quality_scores
 
     from labelwright import signals
     from labelwright.audit import find_label_errors
+    from labelwright.signals.models import signal_fit
 
-    given, probs = data.labels.values, signals.compute(data, ("probs",), seed=seed).probs
+    recipe = replace(signal_fit(len(data), images=True), epochs=epochs)
+    given, probs = data.labels.values, signals.compute(data, ("probs",), seed=seed, fit=recipe).probs
     errors = find_label_errors(given, probs)
     theirs = 1 - get_label_quality_scores(np.array(given), np.array(probs))
     found = ranking(wrong, errors.score) | ranking(wrong, theirs, "cleanlab_")
@@ -180,7 +182,7 @@ def main() -> None:
                 def one(arm: str = arm, labels: str = labels, seed: int = seed) -> dict[str, Any]:
                     data, wrong = training_set(root, labels, per_class, seed)
                     if arm == FINDER:
-                        return find_errors(data, wrong, seed)
+                        return find_errors(data, wrong, fit.epochs, seed)
                     return learn(arm, data, wrong, test_set(root, limit), net, fit, seed)
 
                 record.run(arm, seed, one, setting=setting)
