@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from labelwright.errors import InputError
-from labelwright.stats.intervals import bootstrap, clopper_pearson, finite_population, mean_interval, paired_difference, wilson
+from labelwright.stats.intervals import bootstrap, clopper_pearson, finite_population, mean_interval, paired_difference, stratified, wilson
 
 
 def test_mean_of_one_two_three():
@@ -72,6 +72,51 @@ def test_finite_population_limits():
     z2 = stats.norm.ppf(0.975) ** 2
     assert half.half_width == pytest.approx(math.sqrt(z2) / (1 + z2 / 19) * math.sqrt(0.25 / 19 + z2 / (4 * 19**2)))
     assert half.half_width < same.half_width
+
+
+@pytest.mark.parametrize(("k", "n", "population", "low"), [(27, 160, 2500, 11.6), (34, 160, 836, 15.8), (13, 160, 63504, 4.4)])
+def test_clopper_pearson_in_a_finite_population_gives_published_lower_bounds(k, n, population, low):
+    """Nahum et al. (arXiv:2410.18889), table 2: share of wrong labels of three data sets."""
+    m = finite_population(k, n, population, method="clopper_pearson")
+    assert 100 * m.low == pytest.approx(low, abs=0.05)
+    assert clopper_pearson(k, n).low < m.low < k / n
+
+
+def test_clopper_pearson_at_the_ends():
+    n = 25
+    none, every = clopper_pearson(0, n), clopper_pearson(n, n)
+    assert (none.low, none.high) == pytest.approx((0, 1 - 0.025 ** (1 / n)))
+    assert (every.low, every.high) == pytest.approx((0.025 ** (1 / n), 1))
+    whole = finite_population(5, 40, 40, method="clopper_pearson")
+    assert (whole.low, whole.value, whole.high) == (0.125, 0.125, 0.125)
+
+
+def test_stratified_weights_by_the_size_of_the_strata():
+    m = stratified([5, 1], [10, 20], [100, 900])  # 0.1 * 0.5 + 0.9 * 0.05
+    assert m.value == pytest.approx(0.095)
+    assert m.n == 30
+    a, b = finite_population(5, 10, 100), finite_population(1, 20, 900)
+    assert m.low == pytest.approx(0.095 - math.hypot(0.1 * (a.value - a.low), 0.9 * (b.value - b.low)))
+    one, same = stratified([5], [10], [100]), finite_population(5, 10, 100)
+    assert (one.value, one.low, one.high) == pytest.approx((same.value, same.low, same.high))
+    full = stratified([3, 4, 0], [10, 10, 0], [10, 10, 0])
+    assert (full.value, full.low, full.high) == (0.35, 0.35, 0.35)
+
+
+def test_an_unseen_stratum_opens_the_interval_upwards():
+    m = stratified([10, 0], [10, 0], [10, 30])
+    assert (m.value, m.low, m.high) == (0.25, 0.25, 1.0)
+
+
+def test_stratified_is_unbiased_and_covers():
+    rng = np.random.default_rng(5)
+    strata = [np.arange(200) < 90, np.arange(1800) < 60]  # 45 % and 3.3 % wrong: 7.5 % of all
+    found = []
+    for _ in range(1500):
+        picks = [rng.permutation(s)[:n] for s, n in zip(strata, (80, 120), strict=True)]
+        found.append(stratified([int(p.sum()) for p in picks], [80, 120], [200, 1800]))
+    assert np.mean([m.value for m in found]) == pytest.approx(0.075, abs=0.0012)
+    assert np.mean([m.low <= 0.075 <= m.high for m in found]) >= 0.94
 
 
 def test_paired_difference_removes_what_pairs_share():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import special
@@ -17,7 +17,7 @@ from scipy import special
 from labelwright import check
 from labelwright.errors import InputError
 
-__all__ = ["Measure", "bootstrap", "clopper_pearson", "finite_population", "mean_interval", "paired_difference", "wilson"]
+__all__ = ["Measure", "bootstrap", "clopper_pearson", "finite_population", "mean_interval", "paired_difference", "stratified", "wilson"]
 
 BOOTSTRAP_BLOCK = 4_000_000  # resampled values held at a time: 32 MB
 
@@ -117,12 +117,16 @@ def clopper_pearson(successes: int, n: int, *, level: float = 0.95) -> Measure:
     return Measure(successes / n, low, high, n)
 
 
-def finite_population(successes: int, n: int, population: int, *, level: float = 0.95) -> Measure:
+def finite_population(
+    successes: int, n: int, population: int, *, level: float = 0.95, method: Literal["wilson", "clopper_pearson"] = "wilson"
+) -> Measure:
     """Interval of a proportion of a finite `population`, from `n` drawn without replacement.
 
-    Wilson's interval with the effective size ``n (M - 1) / (M - n)``, which carries the usual correction
-    ``(M - n) / (M - 1)`` of the variance; a complete count (``n == population``) has no uncertainty.
+    With ``wilson``, Wilson's interval with the effective size ``n (M - 1) / (M - n)``, which carries the usual correction
+    ``(M - n) / (M - 1)`` of the variance; with ``clopper_pearson``, that interval with the distances of its bounds from the
+    share multiplied by ``sqrt((M - n) / (M - 1))``. A complete count (``n == population``) has no uncertainty.
     """
+    check.one_of("method", method, ("wilson", "clopper_pearson"))
     successes, n = _counts(successes, n)
     population = check.integer("population", population, low=max(n, 1))
     if n == 0:
@@ -130,7 +134,41 @@ def finite_population(successes: int, n: int, population: int, *, level: float =
     p = successes / n
     if n == population:
         return Measure(p, p, p, n)
+    if method == "clopper_pearson":
+        exact, shrink = clopper_pearson(successes, n, level=level), math.sqrt((population - n) / (population - 1))
+        return Measure(p, p - shrink * (p - exact.low), p + shrink * (exact.high - p), n)
     return Measure(p, *_wilson(p, n * (population - 1) / (population - n), normal_quantile(level)), n)
+
+
+def stratified(successes: Sequence[int], n: Sequence[int], population: Sequence[int], *, level: float = 0.95) -> Measure:
+    """Share of a population in strata of which `n` of `population` were drawn at random: ``sum_h (M_h / M) k_h / n_h``.
+
+    This weights each drawn example by the inverse of its chance of being drawn (Horvitz and Thompson 1952), so it is unbiased
+    whatever share of each stratum was looked at. The interval combines those of the strata (:func:`finite_population`) by the
+    method of variance estimates recovery (Zou and Donner 2008). A stratum nobody looked at could hold anything: it adds nothing
+    to the value and the lower bound, which are then lower bounds themselves, and all of itself to the upper bound.
+
+    Parameters
+    ----------
+    successes, n, population
+        For each stratum the hits, the examples looked at and all there are; empty strata are allowed.
+    """
+    check.same_length(successes=successes, n=n, population=population)
+    rows = [(k, s, m) for k, s, m in zip(successes, n, population, strict=True) if m > 0]
+    total = sum(m for _, _, m in rows)
+    if not total:
+        return Measure(math.nan, math.nan, math.nan, 0)
+    value = below = above = unseen = 0.0
+    for k, s, m in rows:
+        if s == 0:
+            unseen += m / total
+            continue
+        part = finite_population(k, s, m, level=level)
+        value += m / total * part.value
+        below += (m / total * (part.value - part.low)) ** 2
+        above += (m / total * (part.high - part.value)) ** 2
+    high = value + math.sqrt(above) + unseen
+    return Measure(value, max(0.0, value - math.sqrt(below)), min(1.0, high), sum(s for _, s, _ in rows))
 
 
 def bootstrap(
