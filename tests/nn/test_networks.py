@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from labelwright.errors import InputError
-from labelwright.nn import MLP, ConvNet, PreActResNet, ResNet, WideResNet, factory_from, net_named, seeded, spec_of, split_head
+from labelwright.nn import MLP, ConvNet, PreActResNet, ResNet, WideResNet, factory_from, join_head, net_named, seeded, spec_of, split_head
 from labelwright.nn.modes import freeze_batchnorm
 from labelwright.nn.networks import norm_layer
 
@@ -105,6 +105,19 @@ def test_splitting_the_head_changes_nothing(factory):
     body, head = split_head(linear)
     assert head is linear
     assert_close(head(body(torch.ones(1, 2))), linear(torch.ones(1, 2)))
+
+
+@pytest.mark.parametrize("factory", [MLP(hidden=(6,)), WideResNet(depth=10, widen=1), lambda classes, shape: nn.Linear(64, classes)])
+def test_a_head_that_was_split_off_is_joined_again(factory):
+    x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = x.flatten(1) if isinstance(factory(3, (1, 8, 8)), nn.Linear) else x
+    with seeded(1):
+        net = factory(3, (1, 8, 8)).eval()
+    expected = net(x)
+    body, head = split_head(net)
+    fresh = factory(3, (1, 8, 8)).eval()
+    assert_close(join_head(fresh, body, head.weight, head.bias)(x), expected)
+    assert_close(join_head(fresh, body, head.weight)(x), expected - head.bias)
 
 
 def test_frozen_batchnorm_keeps_statistics_and_affine_parameters():

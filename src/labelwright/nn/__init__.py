@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labelwright.nn.defaults import AutoNet, default_net, resolved
 from labelwright.nn.ensembles import Ensemble, EnsembleNet
-from labelwright.nn.factories import NETS, NetFactory, factory_from, net_named, network, seeded, spec_of, split_head
+from labelwright.nn.factories import NETS, NetFactory, factory_from, join_head, net_named, network, seeded, spec_of, split_head
 from labelwright.nn.hub import HuggingFace
 from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResNet
 
@@ -22,6 +22,7 @@ __all__ = [
     "WideResNet",
     "default_net",
     "factory_from",
+    "join_head",
     "net_named",
     "network",
     "resolved",

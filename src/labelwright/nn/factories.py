@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from labelwright import check
 from labelwright.errors import InputError
 
-__all__ = ["NETS", "NetFactory", "factory_from", "net_named", "network", "seeded", "spec_of", "split_head"]
+__all__ = ["NETS", "NetFactory", "factory_from", "join_head", "net_named", "network", "seeded", "spec_of", "split_head"]
 
 
 class NetFactory(Protocol):
@@ -119,13 +119,31 @@ def split_head(net: nn.Module) -> tuple[nn.Module, nn.Linear]:
     InputError
         If the network has no linear layer.
     """
-    linear = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise InputError(f"{type(net).__name__} has no linear output layer to split off.", hint="Its last layer must be nn.Linear.")
-    name, head = linear[-1]
+    name, head = _last_linear(net)
     parent_name, _, attribute = name.rpartition(".")
     if not attribute:
         return nn.Identity(), head
     parent = net.get_submodule(parent_name) if parent_name else net
     setattr(parent, attribute, nn.Identity())
     return net, head
+
+
+def join_head(net: nn.Module, body: nn.Module, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+    """`net`, a fresh network of the same make, with the parameters of `body` and a head of `weight` (C, D) and `bias` (C,), zeros
+    where None: what :func:`split_head` took apart, as one network again."""
+    name, head = _last_linear(net)
+    prefix = f"{name}." if name else ""
+    own = {f"{prefix}weight": weight}
+    if head.bias is not None:
+        own[f"{prefix}bias"] = torch.zeros(len(weight)) if bias is None else bias
+    elif bias is not None:
+        raise InputError(f"The head of {type(net).__name__} has no bias to set.")
+    net.load_state_dict({**body.state_dict(), **{k: v.detach() for k, v in own.items()}})
+    return net
+
+
+def _last_linear(net: nn.Module) -> tuple[str, nn.Linear]:
+    linear = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise InputError(f"{type(net).__name__} has no linear output layer to split off.", hint="Its last layer must be nn.Linear.")
+    return linear[-1]
