@@ -113,7 +113,7 @@ def find_errors(data: Dataset, wrong: np.ndarray, epochs: int, seed: int) -> dic
     from labelwright.audit import find_label_errors
     from labelwright.signals.models import signal_fit
 
-    recipe = replace(signal_fit(len(data), images=True), epochs=epochs)
+    recipe = replace(signal_fit(len(data), side=32), epochs=epochs)
     given, probs = data.labels.values, signals.compute(data, ("probs",), seed=seed, fit=recipe).probs
     errors = find_label_errors(given, probs)
     theirs = 1 - get_label_quality_scores(np.array(given), np.array(probs))

@@ -104,7 +104,7 @@ def trained_signals(run: Session, data: Dataset, have: Signals | None, *, folds:
     if not isinstance(data.labels, (ClassLabels, MultiLabels)):
         return have
     rows = int(data.known.sum()) * (folds - 1) // folds
-    fit = replace(signal_fit(rows, images=True), device=run.step.values["device"], checkpoint=str(run.checkpoints))
+    fit = replace(signal_fit(rows, side=max(data.inputs[0].shape[-2:])), device=run.step.values["device"], checkpoint=str(run.checkpoints))
     return compute(data, ("probs",), seed=run.step.seed, folds=folds, fit=fit, have=have)
 
 

@@ -37,7 +37,7 @@ def record(data: Dataset, *, model: Any = None, fit: Fit | None = None, seed: in
     every = TensorData.of(inputs, values)
     with seeded(seed):
         net = maker.factory(labels.num_classes, tuple(inputs.shape[1:]))
-    recipe = fit or signal_fit(len(rows), images=maker.images)
+    recipe = fit or signal_fit(len(rows), side=maker.side(inputs))
     recorder = Recorder(len(data), epochs=recipe.epochs, classes=labels.num_classes)
 
     def step(net: torch.nn.Module, batch: Batch) -> Step:
