@@ -17,6 +17,7 @@ did not).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,6 +49,53 @@ class _Judged:
     score: np.ndarray
     flagged: np.ndarray
     suggested: np.ndarray
+
+
+@dataclass(kw_only=True)
+class _Outcome:
+    """What becomes of each of N rows while candidates and decisions are gone through: arrays of N, changed in place."""
+
+    labels: ClassLabels
+    values: np.ndarray
+    weights: np.ndarray
+    dropped: np.ndarray
+    confidence: np.ndarray
+    reasons: np.ndarray
+
+    @classmethod
+    def of(cls, labels: ClassLabels, judged: _Judged) -> _Outcome:
+        """Nothing changed yet."""
+        n = len(labels)
+        return cls(
+            labels=labels, values=labels.values.copy(), weights=np.ones(n), dropped=np.zeros(n, dtype=bool),
+            confidence=np.where(labels.known, 1 - judged.score, 0.0), reasons=np.full(n, "", dtype=object),
+        )  # fmt: skip
+
+    def word(self, value: int) -> str:
+        """The name of a class, for reasons."""
+        return "no label" if value == UNKNOWN else self.labels.names[value]
+
+    def follow(self, how: How, candidate: np.ndarray, judged: _Judged) -> None:
+        """Do to the candidates, bool (N,), what was asked."""
+        for i in np.flatnonzero(candidate).tolist():
+            score, other = float(judged.score[i]), int(judged.suggested[i])
+            said = f"score {score:.3f}"
+            if how == "relabel":
+                self.reasons[i] = f"relabelled from {self.word(self.values[i])} to {self.word(other)} by the audit ({said})"
+                self.values[i], self.confidence[i] = other, score
+            elif how == "drop":
+                self.dropped[i] = True
+                self.reasons[i] = f"dropped by the audit ({said}; it suggests {self.word(other)})"
+            else:
+                self.weights[i] = 1 - score
+                self.reasons[i] = f"weight {1 - score:.3f} by the audit ({said}; it suggests {self.word(other)})"
+
+    def obey(self, decisions: Mapping[int, Decision]) -> None:
+        """A person's word overrules the audit's."""
+        for i, decision in decisions.items():
+            self.values[i], self.weights[i], self.dropped[i] = decision.label, 1.0, decision.action == "drop"
+            self.confidence[i] = 1.0
+            self.reasons[i] = _by_a_person(decision, self.word(self.labels.values[i]), self.word(decision.label))
 
 
 def correct(
@@ -101,26 +149,10 @@ def correct(
     candidate &= ~spared
     decisions = {} if review is None else read_review(review, data, labels, judged.suggested)
 
-    values, weights, dropped = labels.values.copy(), np.ones(len(data)), np.zeros(len(data), dtype=bool)
-    confidence = np.where(labels.known, 1 - judged.score, 0.0)
-    reasons = np.full(len(data), "", dtype=object)
-    words = np.array([*labels.names, "no label"], dtype=object)
-    for i in np.flatnonzero(candidate).tolist():
-        said = f"score {judged.score[i]:.3f}"
-        if how == "relabel":
-            values[i], confidence[i] = judged.suggested[i], judged.score[i]
-            reasons[i] = f"relabelled from {words[labels.values[i]]} to {words[values[i]]} by the audit ({said})"
-        elif how == "drop":
-            dropped[i] = True
-            reasons[i] = f"dropped by the audit ({said}; it suggests {words[judged.suggested[i]]})"
-        else:
-            weights[i] = 1 - judged.score[i]
-            reasons[i] = f"weight {weights[i]:.3f} by the audit ({said}; it suggests {words[judged.suggested[i]]})"
-    for i, decision in decisions.items():
-        values[i], weights[i], dropped[i] = decision.label, 1.0, decision.action == "drop"
-        confidence[i] = 1.0
-        reasons[i] = _by_a_person(decision, words[labels.values[i]], words[decision.label])
-
+    after = _Outcome.of(labels, judged)
+    after.follow(how, candidate, judged)
+    after.obey(decisions)
+    values, weights, dropped = after.values, after.weights, after.dropped
     if dropped.all():
         raise InputError("Every example would be dropped.", hint="Raise the threshold or use how='relabel'.")
     changed = (values != labels.values) & ~dropped
@@ -132,20 +164,20 @@ def correct(
         "spared_in_held_out_splits": int(spared.sum()),
         "unchanged": int((~changed & ~dropped & (weights == 1)).sum()),
     }
-    after = labels._replace(values=values)
-    columns: dict[str, Any] = {"given_label": _original(data, labels), "reason": reasons.astype(str)}
+    corrected = labels._replace(values=values)
+    columns: dict[str, Any] = {"given_label": _original(data, labels), "reason": after.reasons.astype(str)}
     if how == "weight" or "weight" in data.columns:
         columns["weight"] = weights * data.weights
     annotation = Annotation(
         provenance=_provenance(audit, data, how=how, threshold=threshold, review=review, held_out=held_out),
         ids=data.ids,
-        labels=after,
-        confidence=np.clip(confidence, 0, 1),
+        labels=corrected,
+        confidence=np.clip(after.confidence, 0, 1),
         abstained=dropped | (values == UNKNOWN),
-        reasons=reasons,
+        reasons=after.reasons,
         facts=counts,
     )
-    return data.with_labels(after).with_columns(**columns).take(~dropped), annotation
+    return data.with_labels(corrected).with_columns(**columns).take(~dropped), annotation
 
 
 def _judged(audit: Audit, data: Dataset, labels: ClassLabels) -> _Judged:
