@@ -133,3 +133,11 @@ def test_frozen_batchnorm_keeps_statistics_and_affine_parameters():
         assert torch.equal(value, before[name]) == (name.rpartition(".")[0] in norms), name
     assert net.training
     assert net.head.training
+
+
+def test_an_mlp_takes_one_width_for_one_layer_and_refuses_what_is_no_width():
+    shapes = [tuple(p.shape) for p in net_named("mlp", hidden=7)(3, (5,)).parameters()]
+    assert shapes == [(7, 5), (7,), (3, 7), (3,)]
+    for wrong in ("wide", (4, 0), 2.5):
+        with pytest.raises(InputError, match="hidden must be positive widths"):
+            net_named("mlp", hidden=wrong)

@@ -54,10 +54,16 @@ def _image_shape(name: str, input_shape: tuple[int, ...]) -> tuple[int, int, int
 @network("mlp")
 @dataclass(frozen=True, kw_only=True)
 class MLP:
-    """Fully connected network; images are flattened."""
+    """Fully connected network; images are flattened. `hidden`: width of each layer; a single number is one layer."""
 
     hidden: tuple[int, ...] = (256, 256)
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        widths = (self.hidden,) if isinstance(self.hidden, int) else self.hidden  # one layer: ``--net mlp:hidden=128``
+        if not isinstance(widths, tuple) or not all(isinstance(width, int) and width > 0 for width in widths):
+            raise InputError(f"hidden must be positive widths; got {self.hidden!r}.", hint="Example: --net mlp:hidden=256x128")
+        object.__setattr__(self, "hidden", widths)
 
     def __call__(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
         size = 1
