@@ -9,6 +9,8 @@ from labelwright.data.inputs import Images, LazyInputs, TableRows, Texts
 
 _LAZY = {
     "Featuriser": "featurise",
+    "Graph": "graphs",
+    "GraphNodes": "graphs",
     "blocks": "streams",
     "corrupt": "corrupt",
     "from_arrays": "convert",
@@ -18,6 +20,7 @@ _LAZY = {
     "fit_featuriser": "featurise",
     "folds": "splits",
     "load": "readers",
+    "node_dataset": "graphs",
     "save": "store",
     "split": "splits",
     "stream": "streams",

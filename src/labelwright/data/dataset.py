@@ -92,7 +92,7 @@ class Dataset:
 
     @property
     def kind(self) -> InputKind:
-        """``vectors``, ``images``, ``texts``, ``table`` or ``sequence``."""
+        """``vectors``, ``images``, ``texts``, ``table``, ``nodes`` or ``sequence``."""
         return _inputs.kind_of(self.inputs)
 
     @property

@@ -6,6 +6,7 @@
 | arrays (N, C, …) | the same, each channel over examples and places |
 | images | (N, C, H, W): decoded, brought to one size, scaled to [0, 1], each channel standardised |
 | texts | (N, D): TF-IDF and truncated SVD, each component centred, all brought to one scale |
+| nodes | a :class:`~labelwright.data.node_batches.NodeTensor`: features of every node of the graph with sums of 1, and its edges |
 | tables | (N, D): numbers imputed with the median and standardised, gaps marked, words one-hot |
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from labelwright import check
 from labelwright.data.features.arrays import ImageFeaturiser, SequenceFeaturiser, VectorFeaturiser
 from labelwright.data.features.base import Featuriser
+from labelwright.data.features.nodes import NodeFeaturiser
 from labelwright.data.features.table import TableFeaturiser
 from labelwright.data.features.texts import DIM, TextFeaturiser
 from labelwright.errors import InputError
@@ -23,7 +25,16 @@ from labelwright.errors import InputError
 if TYPE_CHECKING:
     from labelwright.data.dataset import Dataset
 
-__all__ = ["Featuriser", "ImageFeaturiser", "SequenceFeaturiser", "TableFeaturiser", "TextFeaturiser", "VectorFeaturiser", "fit_featuriser"]
+__all__ = [
+    "Featuriser",
+    "ImageFeaturiser",
+    "NodeFeaturiser",
+    "SequenceFeaturiser",
+    "TableFeaturiser",
+    "TextFeaturiser",
+    "VectorFeaturiser",
+    "fit_featuriser",
+]
 
 
 def fit_featuriser(data: Dataset, *, seed: int, image_size: int | tuple[int, int] | None = None, text_dim: int = DIM) -> Featuriser:
@@ -54,6 +65,8 @@ def fit_featuriser(data: Dataset, *, seed: int, image_size: int | tuple[int, int
         return ImageFeaturiser.fit(data, seed=seed, image_size=image_size)
     if data.kind == "texts":
         return TextFeaturiser.fit(data, seed=seed, dim=text_dim)
+    if data.kind == "nodes":
+        return NodeFeaturiser.fit(data, seed=seed, dim=text_dim)
     if data.kind == "table":
         return TableFeaturiser.fit(data)
     return (VectorFeaturiser if data.kind == "vectors" else SequenceFeaturiser).fit(data)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Images", "InputKind", "Inputs", "LazyInputs", "TableRows", "Texts", "digest", "kind_of", "take"]
 
-InputKind = Literal["vectors", "images", "texts", "table", "sequence"]
+InputKind = Literal["vectors", "images", "texts", "table", "sequence", "nodes"]
 
 
 class LazyInputs(ABC):

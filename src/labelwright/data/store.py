@@ -1,7 +1,7 @@
 """Dataset folders: written whole or not at all, read back exactly, without pickle.
 
 ``dataset.json`` says what the other files hold: ``inputs.npy`` (arrays), ``inputs.safetensors`` (tensors) or
-``inputs.parquet`` (encoded images, texts, table rows), ``labels.parquet``, and ``rows.parquet`` with ids and columns.
+``inputs.parquet`` (encoded images, texts, table rows), for nodes ``graph.npz`` and ``graph.parquet``, ``labels.parquet``, and ``rows.parquet`` with ids and columns.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy as np
 
 from labelwright import check, labels as label_kinds
 from labelwright.data.dataset import Dataset, Info
+from labelwright.data.graph_store import read_graph, write_graph
+from labelwright.data.graphs import GraphNodes
 from labelwright.data.inputs import Images, TableRows, Texts
 from labelwright.errors import InputError, OutputError
 from labelwright.files import whole_folder, write_json, write_parquet, writing
@@ -125,6 +127,9 @@ def _write_inputs(inputs: Any, folder: Path) -> str:
         except pl.exceptions.PolarsError as err:
             raise OutputError(f"The table cannot be written: {str(err).splitlines()[0]}.") from err
         return "table"
+    if isinstance(inputs, GraphNodes):
+        write_graph(inputs, folder)
+        return "graph"
     if isinstance(inputs, np.ndarray):
         if inputs.dtype.hasobject:
             raise InputError(f"Inputs of dtype {inputs.dtype} cannot be saved.", hint="Use numbers, texts, images or table rows.")
@@ -146,7 +151,7 @@ def _read_inputs(folder: Path, storage: str) -> Any:
     import polars as pl
     import pyarrow.parquet as pq
 
-    check.one_of("storage of the inputs", storage, ("array", "images", "table", "tensor", "texts"))
+    check.one_of("storage of the inputs", storage, ("array", "graph", "images", "table", "tensor", "texts"))
     path = folder / "inputs.parquet"
     if storage == "images":
         parts = pq.read_table(path).column("image").combine_chunks()
@@ -158,6 +163,8 @@ def _read_inputs(folder: Path, storage: str) -> Any:
             return TableRows(pl.read_parquet(path))
         except pl.exceptions.PolarsError as err:
             raise InputError(f"{path} cannot be read: {str(err).splitlines()[0]}.", hint="It may be truncated; write it again.") from err
+    if storage == "graph":
+        return read_graph(folder)
     if storage == "array":
         return np.load(folder / "inputs.npy", allow_pickle=False)
     from safetensors.torch import load_file

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from labelwright.data.batch import TensorData
+from labelwright.data.node_batches import NodeTensor
 from labelwright.errors import OutputError, TrainingError
 from labelwright.files import cannot_write
 from labelwright.training.engine import Engine
@@ -64,7 +65,7 @@ class Checkpoint:
         settings = {k: v for k, v in asdict(fit).items() if k not in FREE}
         hasher = hashlib.blake2b(repr((settings, seed, key, shapes)).encode(), digest_size=16)
         for part in parts:
-            for value in () if part is None else (part.inputs, part.labels, part.index, part.weights):
+            for value in () if part is None else (*_inputs(part.inputs), part.labels, part.index, part.weights):
                 array = value.detach().cpu().contiguous().view(torch.uint8).numpy() if value.dim() else np.zeros(0, np.uint8)
                 hasher.update(f"{value.dtype}{tuple(value.shape)}".encode())
                 hasher.update(array.reshape(-1).data)
@@ -145,6 +146,10 @@ class Checkpoint:
 def _over(name: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     # clones: tied weights share memory, which the format refuses
     return ((f"{name}/{key}", value.detach().cpu().contiguous().clone()) for key, value in tensors.items())
+
+
+def _inputs(inputs: Tensor | NodeTensor) -> tuple[Tensor, ...]:
+    return inputs.parts() if isinstance(inputs, NodeTensor) else (inputs,)
 
 
 def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

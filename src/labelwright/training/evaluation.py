@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from labelwright import check
+from labelwright.data.node_batches import NodeTensor
 from labelwright.errors import InputError
 from labelwright.training.fit import resolve_device
 
@@ -32,11 +33,18 @@ def evaluating(net: nn.Module) -> Iterator[nn.Module]:
 
 
 def predict_logits(net: nn.Module, inputs: Tensor, *, batch_size: int = 512, device: str | torch.device | None = None) -> Tensor:
-    """Logits float32 (N, C) on the CPU, computed `batch_size` rows at a time where the network's weights are (or on `device`)."""
+    """Logits float32 (N, C) on the CPU, computed `batch_size` rows at a time where the network's weights are (or on `device`).
+
+    Nodes of a graph go through in one pass over the whole graph, whatever `batch_size` is.
+    """
     place = next(net.parameters(), torch.empty(0)).device
     if device is not None:
         place = resolve_device(device) if isinstance(device, str) else device
         net = net.to(place)
+    if isinstance(inputs, NodeTensor):
+        with evaluating(net):
+            logits: Tensor = net(inputs.to(place)).float().cpu()
+        return logits.clone()
     with evaluating(net):
         parts = [net(inputs[start : start + batch_size].to(place)).float().cpu() for start in range(0, len(inputs), batch_size)]
         if not parts:

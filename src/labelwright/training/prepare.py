@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from labelwright.data import Dataset
 from labelwright.data.batch import TensorData
 from labelwright.data.featurise import Featuriser, fit_featuriser
+from labelwright.data.graphs import training_view
+from labelwright.data.node_batches import NodeTensor
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels
 from labelwright.training.evaluation import predict_logits
@@ -39,7 +41,7 @@ class Prepared:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        return tuple(self.inputs.shape[1:])
+        return self.inputs.input_shape if isinstance(self.inputs, NodeTensor) else tuple(self.inputs.shape[1:])
 
 
 def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: bool = True) -> Prepared:
@@ -48,11 +50,15 @@ def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: b
     Without `val`, a stratified tenth of the labelled rows is held out, unless `hold_out` is False; rows of one ``group`` stay
     on one side.
 
+    Of a node-level dataset the column ``split`` decides which labels are seen at all: :mod:`labelwright.data.graphs`.
+
     Raises
     ------
     InputError
         If fewer than two classes occur, or `val` has other classes.
     """
+    data, held_rows = training_view(data)
+    val = held_rows if val is None else val
     given = data.class_labels()
     featuriser = fit_featuriser(data, seed=seed)
     inputs = featuriser.transform(data)
