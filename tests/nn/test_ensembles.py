@@ -5,7 +5,20 @@ import torch
 from torch.testing import assert_close
 
 from labelwright.errors import InputError
-from labelwright.nn import MLP, AutoNet, ConvNet, Ensemble, EnsembleNet, default_net, factory_from, resolved, seeded, spec_of
+from labelwright.nn import (
+    MLP,
+    AutoNet,
+    ConvNet,
+    Ensemble,
+    EnsembleNet,
+    Mixture,
+    MixtureNet,
+    default_net,
+    factory_from,
+    resolved,
+    seeded,
+    spec_of,
+)
 
 
 def test_mean_of_logits_by_hand():
@@ -33,6 +46,26 @@ def test_members_are_fresh_and_the_spec_rebuilds_them():
     first, second = net.members[0].head.weight, net.members[1].head.weight
     assert not torch.equal(first, second)
     assert spec_of(Ensemble(base=lambda c, s: torch.nn.Linear(s[0], c))) is None
+
+
+def test_a_mixture_averages_probabilities_by_weight():
+    class Fixed(torch.nn.Module):
+        def __init__(self, *probs):
+            super().__init__()
+            self.logits = torch.tensor(probs).log() + 3  # a constant in logits changes nothing
+
+        def forward(self, x):
+            return self.logits.expand(len(x), -1)
+
+    net = MixtureNet([Fixed(0.9, 0.1), Fixed(0.3, 0.7)], [1.0, 2.0])
+    assert_close(net(torch.zeros(3, 5)).softmax(1), torch.tensor([[0.5, 0.5]]).expand(3, -1))
+    factory = Mixture(base=MLP(hidden=(4,)), weights=(0.25, 0.75))
+    assert factory_from(spec_of(factory)) == factory
+    assert set(factory(2, (3,)).state_dict()) == {f"members.{k}.{n}" for k in (0, 1) for n in MLP(hidden=(4,))(2, (3,)).state_dict()}
+    with pytest.raises(InputError, match="Lengths differ"):
+        MixtureNet([Fixed(0.5, 0.5)], [1.0, 2.0])
+    with pytest.raises(InputError, match="weights"):
+        Mixture(base=MLP(), weights=(1.0, 0.0))
 
 
 def test_default_net_by_shape():

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from labelwright.nn.defaults import AutoNet, default_net, resolved
-from labelwright.nn.ensembles import Ensemble, EnsembleNet
+from labelwright.nn.ensembles import Ensemble, EnsembleNet, Mixture, MixtureNet
 from labelwright.nn.factories import NETS, NetFactory, factory_from, join_head, net_named, network, seeded, spec_of, split_head
+from labelwright.nn.graphs import GAT, GCN, GraphNet, GraphSAGE
 from labelwright.nn.hub import HuggingFace
 from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResNet
 
 __all__ = [
+    "GAT",
+    "GCN",
     "MLP",
     "NETS",
     "AutoNet",
     "ConvNet",
     "Ensemble",
     "EnsembleNet",
+    "GraphNet",
+    "GraphSAGE",
     "HuggingFace",
+    "Mixture",
+    "MixtureNet",
     "NetFactory",
     "PreActResNet",
     "ResNet",

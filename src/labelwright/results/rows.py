@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from labelwright.data import Dataset
+    from labelwright.results.learned import Learned
 
 __all__ = ["FINDING_COLUMNS", "Annotation", "Audit", "Selection"]
 
@@ -103,13 +105,18 @@ class Audit(Result, kind="audit"):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotation(Result, kind="annotation"):
-    """What the labels should be: `labels`, `confidence` float (N,) in [0, 1], `abstained` bool (N,), `reasons` (N,) strings; by `ids` (N,)."""
+    """What the labels should be: `labels`, `confidence` float (N,) in [0, 1], `abstained` bool (N,), `reasons` (N,) strings; by `ids` (N,).
+
+    `model` is the network a method trained on the way, saved in the folder ``model`` that ``labelwright predict`` reads. None where
+    there is none, and after reading one with a network of the caller's own, which ``Learned.load(folder / "model", net=…)`` reads.
+    """
 
     ids: np.ndarray
     labels: Labels
     confidence: np.ndarray
     abstained: np.ndarray
     reasons: np.ndarray
+    model: Learned | None = None
 
     def __post_init__(self) -> None:
         check.same_length(ids=self.ids, labels=self.labels, confidence=self.confidence, abstained=self.abstained, reasons=self.reasons)
@@ -126,6 +133,9 @@ class Annotation(Result, kind="annotation"):
     def _write_parts(self, folder: Path) -> dict[str, Any]:
         write_parquet(self.to_frame(), folder / "annotation.parquet")
         self.labels.save(folder / "labels.parquet")
+        if self.model is not None:
+            (folder / "model").mkdir()
+            self.model.write(folder / "model")
         return {}
 
     @classmethod
@@ -134,12 +144,21 @@ class Annotation(Result, kind="annotation"):
 
         frame = pl.read_parquet(folder / "annotation.parquet")
         return {
+            "model": _model(folder / "model"),
             "ids": id_array(frame.get_column("id")),
             "labels": label_kinds.load(folder / "labels.parquet"),
             "confidence": frame.get_column("confidence").to_numpy(),
             "abstained": frame.get_column("abstained").to_numpy(),
             "reasons": frame.get_column("reason").to_numpy(),
         }
+
+
+def _model(folder: Path) -> Learned | None:
+    from labelwright.results.learned import Learned
+
+    if not folder.is_dir() or json.loads((folder / "learned.json").read_text(encoding="utf-8"))["parts"]["net"] is None:
+        return None
+    return Learned.load(folder)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
