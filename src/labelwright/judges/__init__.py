@@ -7,22 +7,30 @@ from __future__ import annotations
 
 from labelwright.judges.base import Answer, Judge, Verdicts, items_for
 from labelwright.judges.budget import Budget, Prices
+from labelwright.judges.cache import Cached, stored
+from labelwright.judges.http import HTTPJudge
 from labelwright.judges.prompts import PAIR_WORDINGS, Prompt, classify, guesses, pair_prompt, pair_prompts
+from labelwright.judges.review import ReviewJudge, write_questions
 from labelwright.judges.simple import CallableJudge, ClassifierJudge
 
 __all__ = [
     "PAIR_WORDINGS",
     "Answer",
     "Budget",
+    "Cached",
     "CallableJudge",
     "ClassifierJudge",
+    "HTTPJudge",
     "Judge",
     "Prices",
     "Prompt",
+    "ReviewJudge",
     "Verdicts",
     "classify",
     "guesses",
     "items_for",
     "pair_prompt",
     "pair_prompts",
+    "stored",
+    "write_questions",
 ]

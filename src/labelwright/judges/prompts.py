@@ -41,7 +41,7 @@ class Prompt:
     item: str
     """The item's part: ``{text}`` for one text, ``{first}`` and ``{second}`` for two."""
     answers: tuple[str, ...] = ()
-    """The reply that stands for each class, in their order: different words, none with blanks around it. Empty for guesses."""
+    """The reply that stands for each class, in their order: single words, none the beginning of another. Empty for guesses."""
     guesses: int = 0
     """0: reply with one of `answers`. Above: reply with so many guesses and a confidence each, as JSON."""
 
@@ -58,9 +58,7 @@ class Prompt:
         if not self.guesses:
             if len(self.answers) != len(self.classes):
                 raise InputError(f"A prompt needs one answer a class; got {len(self.answers)} answers for {len(self.classes)} classes.")
-            folded = [a.strip().casefold() for a in self.answers]
-            if len(set(folded)) < len(folded) or any(not a or a != a.strip() for a in self.answers):
-                raise InputError(f"Answers of a prompt must be different words without blanks around them; got {list(self.answers)}.")
+            _words(self.answers)
 
     @property
     def pairs(self) -> bool:
@@ -106,6 +104,20 @@ class Prompt:
             return folded[bare]
         words = re.findall(r"[\w'-]+", reply.casefold())
         return next((folded[w] for w in words if w in folded), None)
+
+
+def _words(answers: Sequence[str]) -> None:
+    """Single words, none the beginning of another: a model's tokens may then be read one by one."""
+    folded = [a.casefold() for a in answers]
+    for j, word in enumerate(folded):
+        if len(word.split()) != 1 or word != word.strip():
+            raise InputError(f"Answers of a prompt must be single words; got {answers[j]!r}.")
+        for k, other in enumerate(folded):
+            if j != k and other.startswith(word):
+                raise InputError(
+                    f"Answers of a prompt must not begin with one another: {answers[j]!r} and {answers[k]!r}.",
+                    hint="A tokenizer may cut the longer one after the shorter.",
+                )
 
 
 PAIR_WORDINGS: Mapping[str, tuple[str, str]] = {
@@ -157,16 +169,27 @@ def classify(
 ) -> Prompt:
     """Ask for the number of a text's class. `descriptions` (class → sentence) and `task` say what is meant.
 
+    Up to 10 classes are numbered, up to 26 have letters, so that every answer is one token; more have numbers of equal length.
+
     Raises
     ------
     InputError
         If a description names another class.
     """
     names = class_names(classes)
-    listed = "\n".join(f"{j}: {line}" for j, line in enumerate(_described(names, descriptions)))
-    instruction = f"{task}\nClasses:\n{listed}\nReply with the number of the best class (0 to {len(names) - 1}) and nothing else."
-    answers = tuple(str(j) for j in range(len(names)))
-    return Prompt(name=name, classes=names, instruction=instruction, item="Text:\n{text}\n\nNumber of the class:", answers=answers)
+    answers = _signs(len(names))
+    listed = "\n".join(f"{sign}: {line}" for sign, line in zip(answers, _described(names, descriptions), strict=True))
+    word = "letter" if answers[0] == "A" else "number"
+    instruction = f"{task}\nClasses:\n{listed}\nReply with the {word} of the best class ({answers[0]} to {answers[-1]}) and nothing else."
+    item = f"Text:\n{{text}}\n\n{word.capitalize()} of the class:"
+    return Prompt(name=name, classes=names, instruction=instruction, item=item, answers=answers)
+
+
+def _signs(count: int) -> tuple[str, ...]:
+    if 10 < count <= 26:
+        return tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:count])
+    width = len(str(count - 1))
+    return tuple(f"{j:0{width}d}" for j in range(count))
 
 
 def guesses(
