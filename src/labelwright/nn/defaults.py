@@ -8,24 +8,28 @@ from typing import Any
 
 from torch import nn
 
+from labelwright.data.node_batches import NodeShape
 from labelwright.nn.factories import NetFactory, network
+from labelwright.nn.graphs import GAT
 from labelwright.nn.networks import MLP, ConvNet
 
 __all__ = ["AutoNet", "default_net", "resolved"]
 
 
 def default_net(input_shape: tuple[int, ...]) -> NetFactory:
-    """ConvNet-D3 of width 32 with GroupNorm for images (C, H, W), else a perceptron with two hidden layers of 256.
+    """ConvNet-D3 of width 32 with GroupNorm for images (C, H, W), graph attention for nodes of a graph, else a perceptron with two hidden layers of 256.
 
     GroupNorm, because batches of a small dataset are small and evaluation is then a function of the example alone.
     """
+    if isinstance(input_shape, NodeShape):
+        return GAT()
     return ConvNet() if len(input_shape) == 3 else MLP()
 
 
 @network("auto")
 @dataclass(frozen=True, kw_only=True)
 class AutoNet:
-    """The default network for the inputs at hand: ``convnet`` for images, ``mlp`` for everything else."""
+    """The default network for the inputs at hand: ``convnet`` for images, ``gat`` for nodes of a graph, ``mlp`` for everything else."""
 
     def __call__(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
         return default_net(input_shape)(num_classes, input_shape)

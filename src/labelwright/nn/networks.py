@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from labelwright import check
+from labelwright.data.node_batches import NodeShape
 from labelwright.errors import InputError
 from labelwright.nn.factories import network
 
@@ -66,6 +67,8 @@ class MLP:
         object.__setattr__(self, "hidden", widths)
 
     def __call__(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+        if isinstance(input_shape, NodeShape):
+            raise InputError("The network 'mlp' reads vectors; these inputs are the nodes of a graph.", hint="Use --net gcn, gat or sage.")
         size = 1
         for side in input_shape:
             size *= side
