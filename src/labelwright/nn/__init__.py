@@ -5,6 +5,7 @@ from __future__ import annotations
 from labelwright.nn.defaults import AutoNet, default_net, resolved
 from labelwright.nn.ensembles import Ensemble, EnsembleNet, Mixture, MixtureNet
 from labelwright.nn.factories import NETS, NetFactory, factory_from, join_head, net_named, network, seeded, spec_of, split_head
+from labelwright.nn.gcnii import GCNII
 from labelwright.nn.graphs import GAT, GCN, GraphNet, GraphSAGE
 from labelwright.nn.hub import HuggingFace
 from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResNet
@@ -12,6 +13,7 @@ from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResN
 __all__ = [
     "GAT",
     "GCN",
+    "GCNII",
     "MLP",
     "NETS",
     "AutoNet",
