@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from labelwright import check
+from labelwright.data.crops import BoxCrop, PatchShuffle, Roll
+from labelwright.data.dsa import DSA
 from labelwright.data.mix import CutMix, Mixed, Mixup, blend
-from labelwright.data.strong import DSA, Affine, ColourJitter, RandAugment
+from labelwright.data.strong import Affine, ColourJitter, RandAugment
 from labelwright.data.views import Compose, Crop, CropFlip, Cutout, Draws, Flip, Shift, View, WeakStrong
 
 __all__ = [
     "DSA",
     "VIEWS",
     "Affine",
+    "BoxCrop",
     "ColourJitter",
     "Compose",
     "Crop",
@@ -21,7 +24,9 @@ __all__ = [
     "Flip",
     "Mixed",
     "Mixup",
+    "PatchShuffle",
     "RandAugment",
+    "Roll",
     "Shift",
     "View",
     "WeakStrong",
@@ -38,6 +43,7 @@ VIEWS: dict[str, View] = {
     "dsa": DSA(siamese=False),
     "flip": Flip(),
     "randaugment": RandAugment(),
+    "resized-crop": BoxCrop(flip=0.5),
     "shift": Shift(),
     "strong": Compose((CropFlip(), RandAugment(), Cutout())),
 }

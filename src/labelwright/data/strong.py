@@ -1,4 +1,4 @@
-"""Strong views: colour changes, random affine maps, RandAugment-like sequences, differentiable siamese augmentation.
+"""Strong views: colour changes, random affine maps, RandAugment-like sequences.
 
 Inputs may be standardised, so no operation assumes pixels in [0, 1]: what needs a range (posterise,
 solarise, autocontrast) takes each image's own minimum and maximum. Every operation is differentiable
@@ -16,9 +16,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelwright import check
-from labelwright.data.views import Crop, Cutout, Draws, Flip, View, image_shape, uniform
+from labelwright.data.views import Draws, View, image_shape, uniform
 
-__all__ = ["DSA", "Affine", "ColourJitter", "RandAugment", "affine"]
+__all__ = [
+    "Affine",
+    "ColourJitter",
+    "RandAugment",
+    "affine",
+    "autocontrast",
+    "brightness",
+    "contrast",
+    "posterise",
+    "saturation",
+    "sharpness",
+    "solarise",
+]
 
 PIXELS = (1, 2, 3)  # all dimensions of an image but the first
 
@@ -216,54 +228,3 @@ class RandAugment(View):
             move = torch.stack([move_x * x.shape[3], move_y * x.shape[2]], 1)
             out = out.index_copy(0, place, affine(x[place], _matrices(turn, one, one, shear_x, shear_y, move)))
         return out
-
-
-@dataclass(frozen=True, kw_only=True)
-class DSA(View):
-    """Differentiable siamese augmentation (Zhao and Bilen 2021): colour, crop, cutout, flip, scale and rotation.
-
-    With `siamese`, one draw serves all images of a batch, so the same draws apply to real and synthetic
-    batches of any size: draw once, apply to both.
-    """
-
-    brightness: float = 1.0
-    """Brightness is moved by up to half of it."""
-    saturation: float = 2.0
-    """Factors lie in [0, saturation]."""
-    contrast: float = 0.5
-    """Factors lie in [contrast, 1 + contrast]."""
-    crop: float = 0.125
-    """Largest shift, as a share of the side."""
-    cutout: float = 0.5
-    """Side of the cut square as a share of the image's."""
-    scale: float = 0.2
-    """Scales of each axis lie in [1 / (1 + scale), 1 + scale]."""
-    degrees: float = 15.0
-    """Largest rotation."""
-    flip: float = 0.5
-    """Probability of mirroring."""
-    siamese: bool = True
-    """One draw for the whole batch."""
-
-    def draw(self, shape: Sequence[int], generator: torch.Generator) -> Draws:
-        b, c, h, w = image_shape(shape)
-        one = (1 if self.siamese else b, c, h, w)
-        colour = {
-            "brightness": uniform(-0.5, 0.5, one[:1], generator) * self.brightness,
-            "saturation": uniform(0, self.saturation, one[:1], generator),
-            "contrast": uniform(self.contrast, 1 + self.contrast, one[:1], generator),
-        }
-        crop = Crop(pad=round(self.crop * min(h, w))).draw(one, generator)
-        cut = Cutout(size=self.cutout).draw(one, generator)
-        flip = Flip(p=self.flip).draw(one, generator)
-        return colour | crop | cut | flip | Affine(degrees=self.degrees, scale=self.scale).draw(one, generator)
-
-    def apply(self, x: Tensor, draws: Draws) -> Tensor:
-        b = len(x)
-        draws = {name: value.expand(b, *value.shape[1:]) for name, value in draws.items()}
-        x = brightness(x, _column(draws["brightness"], x))
-        x = saturation(x, _column(draws["saturation"], x))
-        x = contrast(x, _column(draws["contrast"], x))
-        x = Crop().apply(x, draws)
-        x = Cutout(size=self.cutout).apply(x, draws)
-        return affine(Flip().apply(x, draws), draws["matrix"])

@@ -2,7 +2,8 @@
 
 A view has two pure functions, ``draw(shape, generator) -> Draws`` and ``apply(x, draws) -> x``, and a
 call ``view(x, generator)`` that does both. Draws are named tensors with a row an image (or a single
-row for all), made on the CPU, so they are the same on every device and fit into a safetensors file.
+row for all), made where the generator is: the loop's are on the CPU, so they are the same on every
+device. They fit into a safetensors file.
 Images are float (B, C, H, W), usually standardised: what is filled in is 0, the training mean.
 """
 
@@ -55,8 +56,8 @@ def image_shape(shape: Sequence[int]) -> tuple[int, int, int, int]:
 
 
 def uniform(low: float, high: float, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform float32 draws from [`low`, `high`) on the CPU."""
-    return torch.rand(size, generator=generator) * (high - low) + low
+    """Uniform float32 draws from [`low`, `high`) on the generator's device."""
+    return torch.rand(size, generator=generator, device=generator.device) * (high - low) + low
 
 
 Padding = Literal["constant", "reflect", "replicate"]
