@@ -261,4 +261,4 @@ FIT: tuple[Option, ...] = (
     Option(name='checkpoint', type=str | None, default=None, help='Folder for a checkpoint after every epoch; a run with the same data and settings resumes from it exactly.'),
 )
 
-NETS: tuple[str, ...] = ('auto', 'compressed', 'convnet', 'ensemble', 'huggingface', 'mixture', 'mlp', 'preact-resnet', 'resnet', 'wide-resnet')
+NETS: tuple[str, ...] = ('auto', 'compressed', 'convnet', 'ensemble', 'gat', 'gcn', 'gcnii', 'huggingface', 'mixture', 'mlp', 'preact-resnet', 'resnet', 'sage', 'wide-resnet')
