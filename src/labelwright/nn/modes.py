@@ -1,10 +1,18 @@
-"""Training modes other than ``net.train()``, for the loop's `mode`."""
+"""Modes of networks other than ``net.train()`` and ``net.eval()``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import nn
 
-__all__ = ["freeze_batchnorm"]
+__all__ = ["batch_statistics", "batchnorm_layers", "freeze_batchnorm"]
+
+
+def batchnorm_layers(net: nn.Module) -> list[tuple[str, nn.modules.batchnorm._BatchNorm]]:
+    """The BatchNorm layers of `net` with their names, in order of definition."""
+    return [(name, m) for name, m in net.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 def freeze_batchnorm(net: nn.Module) -> nn.Module:
@@ -13,9 +21,29 @@ def freeze_batchnorm(net: nn.Module) -> nn.Module:
     The parameters may already be with an optimiser: without a gradient it leaves them alone, weight decay included.
     """
     net.train()
-    for module in net.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-            for parameter in module.parameters():
-                parameter.requires_grad_(False)
+    for _, module in batchnorm_layers(net):
+        module.eval()
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
     return net
+
+
+@contextmanager
+def batch_statistics(net: nn.Module) -> Iterator[nn.Module]:
+    """`net` in evaluation mode, but for its BatchNorm layers, which normalise by the batch at hand.
+
+    Running statistics are neither read nor moved, and dropout stays off: what ``net.train()`` would get wrong. All modes
+    are restored.
+    """
+    modes = [(m, m.training) for m in net.modules()]
+    layers = [(m, m.track_running_stats) for _, m in batchnorm_layers(net)]
+    net.eval()
+    for layer, _ in layers:
+        layer.training, layer.track_running_stats = True, False
+    try:
+        yield net
+    finally:
+        for layer, tracked in layers:
+            layer.track_running_stats = tracked
+        for module, training in modes:
+            module.training = training
