@@ -186,3 +186,19 @@ def test_other_data_other_labels_other_files(tmp_path):
         correct(data, audit, review=everything)
     with pytest.raises(InputError, match="how must be one of"):
         correct(data, audit, how="fix")
+
+
+def test_findings_of_judges_are_followed_when_asked_for():
+    """A whole audit with judges holds two opinions: here the judges dispute a alone, the model b and d."""
+    data = dataset()
+    plain = audit_of(data)
+    judges = Audit.findings_frame(
+        data, "judge_disagreement", index=[0], score=[0.9], flagged=[True], given=["cat"], suggested=["owl"], reason=None
+    )
+    both = Audit(findings=pl.concat([plain.findings, judges]), provenance=plain.provenance)
+    assert words(correct(data, both)[0]) == words(correct(data, plain)[0])
+    assert words(correct(data, both, issue="judge_disagreement")[0]) == ["owl", "dog", "owl", "cat", None, "dog"]
+    with pytest.raises(InputError, match="by judges"):
+        correct(data, plain, issue="judge_disagreement")
+    with pytest.raises(InputError, match="issue must be one of"):
+        correct(data, both, issue="outlier")

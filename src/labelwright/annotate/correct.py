@@ -27,6 +27,7 @@ import numpy as np
 from labelwright import check
 from labelwright.annotate.review import Decision, read_review, write_review
 from labelwright.data import Dataset
+from labelwright.data.splits import HELD_OUT, held_out as rows_held_out
 from labelwright.errors import InputError
 from labelwright.labels import UNKNOWN, ClassLabels
 from labelwright.results import Annotation, Provenance
@@ -38,8 +39,8 @@ __all__ = ["HELD_OUT", "How", "correct", "read_review", "write_review"]
 
 How = Literal["relabel", "drop", "weight"]
 HOW: tuple[str, ...] = ("relabel", "drop", "weight")
-HELD_OUT = frozenset({"val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation", "holdout", "held-out"})
-"""Words in column ``split`` that mark rows not to be changed."""
+ISSUES = ("label_error", "judge_disagreement")
+"""Findings that suggest other labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,7 @@ def correct(
     threshold: float | None = None,
     review: str | Path | None = None,
     held_out: bool = False,
+    issue: str = "label_error",
 ) -> tuple[Dataset, Annotation]:
     """The corrected dataset, and an annotation of every original row.
 
@@ -114,7 +116,7 @@ def correct(
     data
         The audited dataset, with class labels.
     audit
-        Its findings; rows of issue ``label_error`` count.
+        Its findings; rows of one `issue` count.
     how
         What happens to candidates: see the module's docstring.
     threshold
@@ -124,6 +126,8 @@ def correct(
         :func:`write_review` writes one to fill in.
     held_out
         Change candidates of validation and test splits (column ``split``) too.
+    issue
+        Whose findings are followed: ``label_error``, or ``judge_disagreement`` for those of the judges of a whole audit.
 
     Returns
     -------
@@ -139,13 +143,14 @@ def correct(
         its row number), or nothing would be left.
     """
     check.one_of("how", how, HOW)
+    check.one_of("issue", issue, ISSUES)
     if threshold is not None:
         check.in_range("threshold", threshold, low=0, high=1)
     labels = data.require_labels(ClassLabels)
-    judged = _judged(audit, data, labels)
+    judged = _judged(audit, data, labels, issue)
     candidate = judged.flagged if threshold is None else judged.score >= threshold
     candidate = candidate & (judged.suggested != UNKNOWN) & (judged.suggested != labels.values) & labels.known
-    spared = _held_out(data) & candidate if not held_out else np.zeros(len(data), dtype=bool)
+    spared = rows_held_out(data) & candidate if not held_out else np.zeros(len(data), dtype=bool)
     candidate &= ~spared
     decisions = {} if review is None else read_review(review, data, labels, judged.suggested)
 
@@ -180,15 +185,16 @@ def correct(
     return data.with_labels(corrected).with_columns(**columns).take(~dropped), annotation
 
 
-def _judged(audit: Audit, data: Dataset, labels: ClassLabels) -> _Judged:
+def _judged(audit: Audit, data: Dataset, labels: ClassLabels, issue: str) -> _Judged:
     """Findings about labels, in the order of `data`; rows the audit does not mention are fine."""
     import polars as pl
 
-    rows = audit.findings.filter(pl.col("issue") == "label_error")
+    rows = audit.findings.filter(pl.col("issue") == issue)
     if not rows.height:
+        what, mend = ("", "without --skip label_error") if issue == ISSUES[0] else (" by judges", "--judges FILE, or leave --issue out")
         raise InputError(
-            f"The findings ({audit.provenance.method or 'audit'}) say nothing about labels.",
-            hint="Run labelwright audit DATA without --skip label_error.",
+            f"The findings ({audit.provenance.method or 'audit'}) say nothing about labels{what}.",
+            hint=f"Run labelwright audit DATA {mend}.",
         )
     try:
         place = data.positions(rows.get_column("id").to_numpy())
@@ -212,14 +218,6 @@ def _judged(audit: Audit, data: Dataset, labels: ClassLabels) -> _Judged:
     flagged[place] = rows.get_column("flagged").to_numpy()
     suggested[place] = [UNKNOWN if w is None else numbers[w] for w in suggestions]
     return _Judged(score=score, flagged=flagged, suggested=suggested)
-
-
-def _held_out(data: Dataset) -> np.ndarray:
-    """Rows of validation and test splits, bool (N,)."""
-    split = data.columns.get("split")
-    if split is None:
-        return np.zeros(len(data), dtype=bool)
-    return np.array([str(word).strip().lower() in HELD_OUT for word in split])
 
 
 def _original(data: Dataset, labels: ClassLabels) -> np.ndarray:

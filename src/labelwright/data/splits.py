@@ -11,10 +11,21 @@ from labelwright.data.dataset import Dataset
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels, Labels
 
-__all__ = ["folds", "split", "split_positions"]
+__all__ = ["HELD_OUT", "folds", "held_out", "split", "split_positions"]
+
+HELD_OUT = frozenset({"val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation", "holdout", "held-out"})
+"""Words in column ``split`` that mark rows of validation and test splits."""
 
 STREAM = 0x5B117
 """Sets the draws of splits apart from those that corrupt labels: with one seed for both, the held-out part would be the corrupted one."""
+
+
+def held_out(data: Dataset) -> np.ndarray:
+    """Rows of validation and test splits by column ``split``, bool (N,); none without that column."""
+    column = data.columns.get("split")
+    if column is None:
+        return np.zeros(len(data), dtype=bool)
+    return np.array([str(word).strip().lower() in HELD_OUT for word in column], dtype=bool)
 
 
 def split(data: Dataset, fraction: float, *, seed: int, stratify: bool = True, groups: str | None = "group") -> tuple[Dataset, Dataset]:

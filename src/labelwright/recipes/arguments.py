@@ -149,6 +149,12 @@ CORRECT_ARGUMENTS = (
         help="CSV or Parquet with a person's decisions, which come before all else: review.csv of the audit's folder, filled in.",
         path=True,
     ),
+    Argument(
+        name="issue",
+        type=Literal["label_error", "judge_disagreement"],
+        default="label_error",
+        help="Whose findings to follow: label_error, or judge_disagreement for those of the judges of a whole audit.",
+    ),
     Argument(name="held_out", type=bool, default=False, help="Change rows of validation and test splits (column split) too."),
     *TABLE,
     SEED,
@@ -163,7 +169,7 @@ TOOL_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
 """Commands that are no verb and yet write an output folder."""
 HIDDEN_FIT = frozenset({"checkpoint", "device"})
 """Fields of the training recipe that have an argument of their own or belong to the output folder."""
-PATH_FIELDS = frozenset({"against"})
-"""Fields of methods that are places on disk."""
+PATH_FIELDS = frozenset({"against", "gold", "judges", "models", "votes"})
+"""Fields of methods that are places on disk, one or several."""
 WHOLE_AUDIT = "data-audit"
 """What ``audit`` runs without a METHOD."""

@@ -37,6 +37,7 @@ def correct(run: Session) -> Written:
         threshold=step.values["threshold"],
         review=step.values["review"],
         held_out=step.values["held_out"],
+        issue=step.values["issue"],
     )
     run.begin(data=data)
     counts = dict(annotation.facts)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labelwright import check
+from labelwright.data.formats.matrix import Matrix, read_array, read_matrix, rows_of
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels, MultiLabels, SoftLabels
 
@@ -30,7 +30,7 @@ def load_data(step: Step, name: str = "data") -> Dataset:
     source, values = step.values[name], step.values
     options = {k: values.get(k) for k in ("labels", "inputs", "ids", "split")}
     if Path(source).suffix == ".npy":
-        return _bare_labels(Path(source), has_probs=values.get("probs") is not None, **options)
+        return _bare_labels(Path(source), has_probs=bool(values.get("probs") or values.get("votes")), **options)
     return load(source, **options)
 
 
@@ -64,7 +64,7 @@ def _bare_labels(path: Path, *, has_probs: bool, **options: Any) -> Dataset:
     for name, value in options.items():
         if value is not None:
             raise InputError(f"--{name} has no effect on {path}.", hint="Leave it out.")
-    values = _array(path)
+    values = read_array(path)
     if values.ndim != 1:
         raise InputError(f"{path} must hold one label an example, shape (N,); it has shape {values.shape}.")
     if not len(values):
@@ -80,121 +80,6 @@ def _bare_labels(path: Path, *, has_probs: bool, **options: Any) -> Dataset:
         raise InputError(f"{path} must hold class indices (whole numbers) or strings; got dtype {values.dtype}.")
     inputs = np.zeros((len(values), 0), dtype=np.float32)  # nothing but labels is known of these examples
     return Dataset(inputs=inputs, labels=labels, info=Info(name=path.stem, source=str(path)))
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A file of numbers, a row an example: `values` (N, C), possibly memory-mapped; `names` of columns and `ids` of rows where the file has them."""
-
-    values: np.ndarray
-    names: tuple[str, ...] | None = None
-    ids: np.ndarray | None = None
-
-
-def read_matrix(path: str | Path, *, what: str, n: int | None = None) -> Matrix:
-    """Numbers from ``.npy`` (memory-mapped), ``.npz`` (array `what`, or the only matrix; names in ``classes``, ids in ``ids``) or ``.csv``
-    (with or without a header; a column ``id`` gives the ids).
-
-    Raises
-    ------
-    InputError
-        If the file is absent, damaged, or holds no matrix of numbers.
-    """
-    path = check.path_exists(f"--{what}", path)
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        made = Matrix(_array(path))
-    elif suffix == ".npz":
-        made = _archive(path, what)
-    elif suffix in (".csv", ".tsv", ".txt"):
-        made = _text(path, n)
-    else:
-        raise InputError(f"--{what} {path} must be .npy, .npz or .csv.")
-    if made.values.ndim != 2 or made.values.dtype.kind not in "fiub":
-        raise InputError(f"{path} must hold numbers of shape (N, columns); it has shape {made.values.shape}, dtype {made.values.dtype}.")
-    if made.values.dtype == np.float16:
-        made = replace(made, values=np.asarray(made.values, dtype=np.float32))
-    return made
-
-
-def _array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (ValueError, EOFError, OSError) as err:
-        if "allow_pickle" in str(err) or "Python objects" in str(err):
-            raise InputError(
-                f"{path} holds Python objects, which are not read: they could run code.",
-                hint="Save plain values: numpy.save(path, labels.astype(str)).",
-            ) from err
-        reason = str(err).rstrip(".") or "it is empty"
-        raise InputError(
-            f"{path} cannot be read as a NumPy array: {reason}.", hint="It may be truncated; write it again with numpy.save."
-        ) from err
-
-
-def _archive(path: Path, what: str) -> Matrix:
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as err:
-        raise InputError(f"{path} cannot be read as .npz: {err}.", hint="It may be truncated; write it again with numpy.savez.") from err
-    matrices = [k for k, v in arrays.items() if v.ndim == 2]
-    name = what if what in matrices else matrices[0] if len(matrices) == 1 else ""
-    if not name:
-        raise InputError(f"{path} must hold a matrix called {what!r}; it holds {', '.join(arrays) or 'nothing'}.")
-    classes = arrays.get("classes")
-    return Matrix(arrays[name], None if classes is None else tuple(str(c) for c in classes.tolist()), arrays.get("ids"))
-
-
-def _text(path: Path, n: int | None) -> Matrix:
-    """Fields separated by commas, or tabs in ``.tsv``. The first line is a header if a field is no number, or if there is one line more than examples."""
-    import csv
-    import io
-
-    import polars as pl
-
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as err:
-        raise InputError(f"{path} is not UTF-8 text: byte {err.start}.", hint="Save it as UTF-8.") from err
-    first = next(csv.reader(io.StringIO(text), delimiter=separator), [])
-    if not first:
-        raise InputError(f"{path} is empty.")
-    header = not all(_is_number(f) for f in first) or (n is not None and _lines(text) == n + 1)
-    twice = sorted({f for f in first if first.count(f) > 1})
-    if header and twice:
-        raise InputError(f"{path} names the column {twice[0]!r} twice.", hint="Every class has one column.")
-    try:
-        frame = pl.read_csv(io.BytesIO(text.encode()), separator=separator, has_header=header, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, ValueError) as err:
-        raise InputError(f"{path} cannot be read as a table: {str(err).splitlines()[0]}.", hint="Every line needs as many fields.") from err
-    ids = None
-    if header and "id" in frame.columns:
-        ids = frame.get_column("id").to_numpy()
-        frame = frame.drop("id")
-    for name in frame.columns:
-        column = frame.get_column(name)
-        if not column.dtype.is_numeric():
-            wrong = next((i for i, v in enumerate(column.to_list()) if v is None or not _is_number(str(v))), 0)
-            raise InputError(f"{path}: column {name!r} must hold numbers; row {wrong} is {column[wrong]!r}.")
-    values = frame.to_numpy().astype(np.float64)
-    return Matrix(values, tuple(frame.columns) if header else None, ids)
-
-
-def _lines(text: str) -> int:
-    return sum(1 for line in text.splitlines() if line.strip())
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def on_columns(labels: ClassLabels, matrix: Matrix, *, place: str) -> ClassLabels:
@@ -237,24 +122,6 @@ def on_columns(labels: ClassLabels, matrix: Matrix, *, place: str) -> ClassLabel
     return ClassLabels(values=table[labels.values], names=tuple(names))
 
 
-def _rows(matrix: Matrix, data: Dataset, place: str) -> np.ndarray:
-    """The rows in the dataset's order."""
-    if matrix.ids is not None:
-        wanted = data.ids if data.ids.dtype.kind != "U" else data.ids.astype(str)
-        ids = matrix.ids.astype(str) if data.ids.dtype.kind == "U" else matrix.ids
-        order = {i: row for row, i in enumerate(ids.tolist())}
-        missing = [i for i in wanted.tolist() if i not in order]
-        if missing:
-            raise InputError(f"{len(missing):,} ids of the dataset are not in {place}, first {missing[0]!r}.")
-        return matrix.values[[order[i] for i in wanted.tolist()]]
-    if len(matrix.values) != len(data):
-        raise InputError(
-            f"{place} has {len(matrix.values):,} rows, but the dataset has {len(data):,} examples.",
-            hint="They must be the same rows, in order.",
-        )
-    return matrix.values
-
-
 def signals_from(step: Step, data: Dataset) -> tuple[Dataset, Signals | None]:
     """The signals that files give, and the dataset with its classes numbered by the columns of the probabilities. None without files."""
     from labelwright.signals import Signals
@@ -265,7 +132,7 @@ def signals_from(step: Step, data: Dataset) -> tuple[Dataset, Signals | None]:
     found: dict[str, Any] = {}
     if probs is not None:
         matrix = read_matrix(probs, what="probs", n=len(data))
-        rows = _rows(matrix, data, str(probs))
+        rows = rows_of(matrix, data, str(probs))
         if isinstance(data.labels, SoftLabels):
             data = data.with_labels(data.labels.harden())
         if isinstance(data.labels, ClassLabels):
@@ -277,7 +144,7 @@ def signals_from(step: Step, data: Dataset) -> tuple[Dataset, Signals | None]:
             raise InputError("--probs need labels with classes.", hint="Name the label column with --labels COLUMN.")
         found |= {"probs": rows, "out_of_sample": True, "probs_source": f"declared out-of-sample by the caller: {Path(probs).name}"}
     if features is not None:
-        values = _rows(read_matrix(features, what="features", n=len(data)), data, str(features))
+        values = rows_of(read_matrix(features, what="features", n=len(data)), data, str(features))
         check.finite(str(features), values)
         found |= {"embeddings": values, "embeddings_source": f"given: {Path(features).name}"}
     return data, Signals(**found)

@@ -145,6 +145,8 @@ class Step:
         for name in self.paths:
             if isinstance(values[name], str):
                 values[name] = relative_to(values[name], folder)
+            elif isinstance(values[name], tuple):
+                values[name] = tuple(relative_to(v, folder) for v in values[name])
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
@@ -153,10 +155,14 @@ class Step:
         verb, method = str(record.get("verb", "")), str(record.get("method", ""))
         arguments = dict(record.get("arguments", {}))
         step = cls.of(verb, method, arguments, place=f"{folder / 'run.json'}")
+
+        def back(place: str) -> str:
+            return str(Path(os.path.normpath(folder / place))) if place.startswith(("./", "../")) else place
+
         found = {
-            n: str(Path(os.path.normpath(folder / v)))
+            n: back(v) if isinstance(v, str) else tuple(back(p) for p in v)
             for n in step.paths
-            if isinstance(v := step.values[n], str) and v.startswith(("./", "../"))
+            if isinstance(v := step.values[n], (str, tuple))
         }
         return replace(step, values={**step.values, **found})
 
