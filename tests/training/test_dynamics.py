@@ -155,3 +155,22 @@ def test_a_step_without_logits_is_told_so():
     recorder = Recorder(30, epochs=3, classes=3)
     with pytest.raises(InputError, match="on_epoch"):
         train(net(), recorder.watching(lambda n, b: Step(n.body(b.inputs).mean())), data(), fit=FIT, seed=0, memory=recorder)
+
+
+def test_scores_of_special_predictions():
+    """A uniform prediction, a right and a wrong one-hot; the closed form of EL2N; a constant margin."""
+    for classes in (2, 5, 10):
+        assert el2n(torch.zeros(1, classes), torch.tensor([1])).item() == pytest.approx(math.sqrt(1 - 1 / classes), abs=1e-6)
+    sure = torch.tensor([[60.0, 0.0, 0.0]])
+    assert el2n(sure, torch.tensor([0])).item() == pytest.approx(0, abs=1e-6)
+    assert el2n(sure, torch.tensor([2])).item() == pytest.approx(math.sqrt(2))
+    logits, labels = random(50, 7), torch.arange(50) % 7
+    p = logits.softmax(1)
+    closed = (p.square().sum(1) - 2 * p.gather(1, labels[:, None])[:, 0] + 1).sqrt()
+    assert_close(el2n(logits, labels), closed, atol=1e-5, rtol=0)
+    steady = torch.zeros(6, 3, 4)
+    steady[:, :, 1] = 2.5
+    assert area_under_margin(steady, torch.tensor([1, 1, 0])).tolist() == [2.5, 2.5, -2.5]
+    assert float(entropy(sure)) == pytest.approx(0, abs=1e-6)
+    learned = torch.tensor([1, 1, 0, 1, 0], dtype=torch.bool)[:, None]
+    assert forgetting_events(learned)[0].tolist() == [2]
