@@ -9,6 +9,7 @@ from labelwright.judges.base import Answer, Judge, Verdicts, items_for
 from labelwright.judges.budget import Budget, Prices
 from labelwright.judges.cache import Cached, stored
 from labelwright.judges.http import HTTPJudge
+from labelwright.judges.local import LocalModelJudge, SequenceClassifierJudge
 from labelwright.judges.prompts import PAIR_WORDINGS, Prompt, classify, guesses, pair_prompt, pair_prompts
 from labelwright.judges.review import ReviewJudge, write_questions
 from labelwright.judges.simple import CallableJudge, ClassifierJudge
@@ -22,9 +23,11 @@ __all__ = [
     "ClassifierJudge",
     "HTTPJudge",
     "Judge",
+    "LocalModelJudge",
     "Prices",
     "Prompt",
     "ReviewJudge",
+    "SequenceClassifierJudge",
     "Verdicts",
     "classify",
     "guesses",
