@@ -9,6 +9,7 @@ from labelwright.judges.base import Answer, Judge, Verdicts, items_for
 from labelwright.judges.budget import Budget, Prices
 from labelwright.judges.cache import Cached, stored
 from labelwright.judges.http import HTTPJudge
+from labelwright.judges.loading import load_judges
 from labelwright.judges.local import LocalModelJudge, SequenceClassifierJudge
 from labelwright.judges.prompts import PAIR_WORDINGS, Prompt, classify, guesses, pair_prompt, pair_prompts
 from labelwright.judges.review import ReviewJudge, write_questions
@@ -32,6 +33,7 @@ __all__ = [
     "classify",
     "guesses",
     "items_for",
+    "load_judges",
     "pair_prompt",
     "pair_prompts",
     "stored",
