@@ -20,6 +20,8 @@ from labelwright.data.features.base import Featuriser
 from labelwright.data.features.nodes import NodeFeaturiser
 from labelwright.data.features.table import TableFeaturiser
 from labelwright.data.features.texts import DIM, TextFeaturiser
+from labelwright.data.features.whitening import WhitenedFeaturiser, whitened
+from labelwright.data.inputs import Preprocessed
 from labelwright.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,12 +35,14 @@ __all__ = [
     "TableFeaturiser",
     "TextFeaturiser",
     "VectorFeaturiser",
+    "WhitenedFeaturiser",
     "fit_featuriser",
+    "whitened",
 ]
 
 
 def fit_featuriser(data: Dataset, *, seed: int, image_size: int | tuple[int, int] | None = None, text_dim: int = DIM) -> Featuriser:
-    """The featuriser for the kind of `data`, fitted on it.
+    """The featuriser for the kind of `data`, fitted on it; the one they carry, for condensed examples.
 
     Parameters
     ----------
@@ -61,6 +65,10 @@ def fit_featuriser(data: Dataset, *, seed: int, image_size: int | tuple[int, int
     check.integer("text_dim", text_dim, low=1)
     if image_size is not None and data.kind != "images":
         raise InputError(f"image_size has no effect on {data.kind}.", hint="Leave it out.")
+    if isinstance(data.inputs, Preprocessed):
+        if image_size is not None:
+            raise InputError("image_size has no effect on examples that are preprocessed already.", hint="Leave it out.")
+        return data.inputs.featuriser
     if data.kind == "images":
         return ImageFeaturiser.fit(data, seed=seed, image_size=image_size)
     if data.kind == "texts":

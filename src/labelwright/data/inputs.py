@@ -19,8 +19,11 @@ from labelwright.errors import InputError
 
 if TYPE_CHECKING:
     import polars as pl
+    import torch
 
-__all__ = ["Images", "InputKind", "Inputs", "LazyInputs", "TableRows", "Texts", "digest", "kind_of", "take"]
+    from labelwright.data.features.base import Featuriser
+
+__all__ = ["Images", "InputKind", "Inputs", "LazyInputs", "Preprocessed", "TableRows", "Texts", "digest", "kind_of", "take"]
 
 InputKind = Literal["vectors", "images", "texts", "table", "sequence", "nodes"]
 
@@ -43,6 +46,28 @@ class LazyInputs(ABC):
     @abstractmethod
     def digest(self, hasher: hashlib.blake2b) -> None:
         """Feed the content to `hasher`."""
+
+
+class Preprocessed(LazyInputs):
+    """Examples that a featuriser has transformed already, and that carry it: a learner takes it up instead of fitting its own,
+    so that test data go through the same statistics."""
+
+    featuriser: Featuriser
+
+    @abstractmethod
+    def values(self) -> torch.Tensor:
+        """All examples as `featuriser` gives them, float32 (N, *input_shape)."""
+
+    def raw(self) -> np.ndarray:
+        """All examples in the original units.
+
+        Raises
+        ------
+        InputError
+            If the featuriser has no way back.
+        """
+        array: np.ndarray = self.featuriser.inverse(self.values()).numpy()
+        return array
 
 
 class Texts(LazyInputs):

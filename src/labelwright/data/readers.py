@@ -21,6 +21,7 @@ from labelwright.labels import ClassLabels
 __all__ = ["load"]
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+CONDENSED = "condensed.json"  # the file a folder of condensed examples is known by
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
@@ -42,6 +43,7 @@ def load(
     a folder of images                          a subfolder a class, or flat; ``train/``, ``test/`` on top; a
                                                 ``metadata.csv`` with file names
     a folder written by ``Dataset.save``        exactly what was saved; `labels` may name a column (``given_label``)
+    a folder written by ``condense``            the condensed examples, with the preprocessing they went through
     ``.csv .tsv .jsonl`` (also ``.gz``),        a table; images as files, or as Hugging Face structs {bytes, path}
     ``.parquet``
     ``.npz``                                    arrays x (inputs, images, data, features), y (labels, target)
@@ -108,6 +110,11 @@ def _folder(path: Path, *, split: str | None, names: Sequence[str] | None, **col
         labels = columns.pop("labels")
         _no_effect(str(path), **columns)
         return _relabelled(_kept(read_saved(path), split), labels, names)
+    if (path / CONDENSED).exists():
+        from labelwright.data.condensed import read_condensed  # imports torch
+
+        _no_effect(str(path), **columns, split=split, names=names)
+        return read_condensed(path)
     for name in METADATA:
         if (path / name).exists():
             return dataset_from(read_table(path / name), split=split, names=names, **columns)

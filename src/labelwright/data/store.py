@@ -17,7 +17,7 @@ from labelwright import check, labels as label_kinds
 from labelwright.data.dataset import Dataset, Info
 from labelwright.data.graph_store import read_graph, write_graph
 from labelwright.data.graphs import GraphNodes
-from labelwright.data.inputs import Images, TableRows, Texts
+from labelwright.data.inputs import Images, Preprocessed, TableRows, Texts
 from labelwright.errors import InputError, OutputError
 from labelwright.files import whole_folder, write_json, write_parquet, writing
 
@@ -102,6 +102,8 @@ def _write_inputs(inputs: Any, folder: Path) -> str:
     import pyarrow.parquet as pq
 
     path = folder / "inputs.parquet"
+    if isinstance(inputs, Preprocessed):
+        inputs = inputs.raw()  # a dataset folder holds original units
     if isinstance(inputs, Images):
         schema = pa.schema(
             [("image", pa.struct([("bytes", pa.large_binary()), ("path", pa.string())]))], metadata={"huggingface": json.dumps(HF_IMAGE)}

@@ -69,6 +69,15 @@ def _standardise(x: torch.Tensor, mean: np.ndarray, scale: np.ndarray) -> torch.
     return (x - torch.from_numpy(mean).to(x.dtype).view(tail)) * torch.from_numpy(scale).to(x.dtype).view(tail)
 
 
+def _unstandardise(x: torch.Tensor, mean: np.ndarray, scale: np.ndarray) -> torch.Tensor:
+    """The inverse of :func:`_standardise`; channels that were constant get their mean."""
+    import torch
+
+    tail = (1, -1, *([1] * (x.ndim - 2)))
+    std = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    return x * torch.from_numpy(std).to(x.dtype).view(tail) + torch.from_numpy(mean).to(x.dtype).view(tail)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _ArrayFeaturiser(Featuriser):
     """`mean` and `scale` float64, one value a channel; `shape` of one example; `names` of the features, where known."""
@@ -117,6 +126,9 @@ class _ArrayFeaturiser(Featuriser):
             require_finite(rows, start=start, what="inputs")
             out[start : start + len(rows)] = rows
         return out
+
+    def inverse(self, values: torch.Tensor) -> torch.Tensor:
+        return _unstandardise(values.double(), self.mean, self.scale)
 
     def _missing(self, data: Dataset) -> str:
         given = data.info.feature_names
@@ -194,6 +206,15 @@ class ImageFeaturiser(Featuriser, kind="images"):
             require_finite(rows, start=start, what="images")
             out[start : start + len(rows)] = rows
         return out
+
+    def inverse(self, values: torch.Tensor) -> torch.Tensor:
+        return _unstandardise(values.float(), self.mean, self.scale)
+
+    def bounds(self) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        low, high = (torch.from_numpy((edge - self.mean) * self.scale).float().view(-1, 1, 1) for edge in (0, 1))
+        return low, high
 
     def _unit(self, inputs: Any) -> Iterator[tuple[int, torch.Tensor]]:
         """Blocks of float32 (n, C, H, W) in [0, 1]."""

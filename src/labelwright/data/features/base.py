@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from labelwright.data.inputs import Preprocessed
 from labelwright.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,19 +45,53 @@ class Featuriser(ABC):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example after ``transform``."""
 
+    @property
+    def takes(self) -> str:
+        """The kind of inputs it transforms."""
+        return self.kind
+
+    def same_as(self, other: Featuriser) -> bool:
+        """Whether both give bit-equal outputs: equal specifications, equal arrays."""
+        mine, theirs = self.arrays(), other.arrays()
+        return (
+            self.spec() == other.spec()
+            and mine.keys() == theirs.keys()
+            and all(np.array_equal(v, theirs[name]) for name, v in mine.items())
+        )
+
+    def inverse(self, values: torch.Tensor) -> torch.Tensor:
+        """From outputs (N, *input_shape) back to the original units: images float (N, C, H, W) in [0, 1] and beyond, arrays as they were.
+
+        What a featuriser loses (sizes of images, constant channels, the type of numbers) does not come back.
+
+        Raises
+        ------
+        InputError
+            If there is no way back (texts, tables).
+        """
+        raise InputError(f"Features of {self.takes} cannot be turned back into {self.takes}.")
+
+    def bounds(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Smallest and largest output of a valid image, both broadcasting over (N, C, H, W); None where the inputs have no range of their own."""
+        return None
+
     def transform(self, data: Dataset) -> torch.Tensor:
-        """Float32 (N, *input_shape), finite.
+        """Float32 (N, *input_shape), finite. What this very featuriser has transformed already is given as it is.
 
         Raises
         ------
         InputError
             If `data` is of another kind, width or column set than the training data, or an example cannot be decoded.
         """
-        if data.kind != self.kind:
+        if data.kind != self.takes:
             raise InputError(
-                f"The model was trained on {self.kind}; this dataset holds {data.kind}.",
+                f"The model was trained on {self.takes}; this dataset holds {data.kind}.",
                 hint="Read it the same way as the training data (same file format, same inputs column).",
             )
+        if isinstance(data.inputs, Preprocessed):
+            if data.inputs.featuriser.same_as(self):
+                return data.inputs.values()
+            data = replace(data, inputs=data.inputs.raw())
         return self._transform(data)
 
     @abstractmethod
