@@ -154,6 +154,10 @@ class Learner(Method):
 
     verb = "learn"
 
+    def recipe(self, general: Fit) -> Fit:
+        """How the command line trains by default: `general` suits the data; a method with a recipe of its own gives that instead."""
+        return general
+
     @abstractmethod
     def learn(self, data: Dataset, net: NetFactory, *, val: Dataset | None = None, fit: Fit | None = None, seed: int) -> Learned: ...
 

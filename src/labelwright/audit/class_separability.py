@@ -136,9 +136,11 @@ def _embeddings(data: Dataset, rows: np.ndarray, signals: Signals | None, seed: 
     if signals is not None and signals.embeddings is not None:
         check.same_length(embeddings=signals.embeddings, examples=data.ids)
         return np.asarray(signals.embeddings)[rows], signals.embeddings_source or "given"
+    from labelwright.data.features.nodes import plain_vectors
     from labelwright.data.featurise import fit_featuriser
 
     part = data.take(rows)
+    part = plain_vectors(part, seed=seed)
     inputs = fit_featuriser(part, seed=seed).transform(part)
     return inputs.reshape(len(rows), -1).numpy(), "featurised inputs"
 

@@ -16,8 +16,16 @@ import torch
 from torch import Tensor
 
 from labelwright import check
+from labelwright.errors import InputError
 
 __all__ = ["GraphTensor", "NodeShape", "NodeTensor", "sample_neighbours"]
+
+
+PLAIN = "Use a method for graphs, learn with --net gcn, gat or sage, or give it vectors (labelwright.data.features.nodes.node_vectors)."
+
+
+class NotAnArray(InputError, AttributeError):
+    """A method asked the nodes of a graph for what only arrays have."""
 
 
 class NodeShape(tuple[int, ...]):
@@ -101,6 +109,11 @@ class NodeTensor:
     def whole(self) -> NodeTensor:
         """All nodes of the graph, in its order."""
         return NodeTensor(self.graph, torch.arange(len(self.graph), device=self.device))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NotAnArray(f"This method works on plain arrays ({name}), but these inputs are the nodes of a graph.", hint=PLAIN)
 
     def parts(self) -> tuple[Tensor, ...]:
         """Every tensor in it: what a checkpoint's key covers."""

@@ -12,6 +12,7 @@ from labelwright.data.formats.arrays import BUILTINS, read_builtin, read_idx, re
 from labelwright.data.formats.coco import read_coco
 from labelwright.data.formats.columns import dataset_from
 from labelwright.data.formats.folders import read_folder
+from labelwright.data.formats.graphs import graph_reader, read_graph_source
 from labelwright.data.formats.hub import PREFIX, read_hub
 from labelwright.data.formats.tabular import read_table, suffix_of
 from labelwright.data.store import MANIFEST, read_saved
@@ -46,7 +47,11 @@ def load(
     a folder written by ``condense``            the condensed examples, with the preprocessing they went through
     ``.csv .tsv .jsonl`` (also ``.gz``),        a table; images as files, or as Hugging Face structs {bytes, path}
     ``.parquet``
-    ``.npz``                                    arrays x (inputs, images, data, features), y (labels, target)
+    ``.npz``                                    arrays x (inputs, images, data, features), y (labels, target); or a graph
+                                                (adj_data, attr_data, labels)
+    ``ind.cora.graph`` or its folder            a graph: Planetoid files
+    a folder with ``adj.txt``, ``adjedges.txt``  a graph: neighbours a line, ``labels.txt`` (and ``docs.txt``) beside
+    ``edges.csv``, or a folder with it          a graph: columns source, target (and weight); ``nodes.csv`` beside
     ``…-images-idx3-ubyte`` (also ``.gz``)      IDX, with the labels file beside it
     ``.json``                                   COCO: images with boxes
     ``hf:owner/name``, ``hf:FOLDER``            Hugging Face datasets (extra ``hf``)
@@ -94,6 +99,11 @@ def load(
         return read_hub(word, **columns)
     if not Path(word).expanduser().exists() and Path(word).name == word and (near := check.nearest(word, BUILTINS)):
         raise InputError(f"{word!r} is neither a file nor a built-in dataset ({', '.join(BUILTINS)}).{near}")
+    try:
+        if not (Path(word).expanduser() / MANIFEST).exists() and (reader := graph_reader(Path(word).expanduser())) is not None:
+            return _kept(read_graph_source(reader, Path(word).expanduser(), **{k: v for k, v in columns.items() if k != "split"}), split)
+    except OSError as err:
+        raise InputError(f"{err.filename or word} cannot be read: {err.strerror or err}.") from err
     path = check.path_exists("dataset", source)
     try:
         if path.is_dir():

@@ -34,6 +34,7 @@ def learn(run: Session) -> Written:
     step, method = run.step, method_of(run.step)
     resolve_device(step.values["device"])
     data, val, test = load_data(step), load_second(step, "val"), load_second(step, "test")
+    val, test = node_rows(val, "val", step), node_rows(test, "test", step)
     labels = data.class_labels()
     if test is not None:
         aligned(test, labels.names, what="test")  # now, not after an hour of training
@@ -41,7 +42,7 @@ def learn(run: Session) -> Written:
         if other is not None and len(other):
             same_form(data, other, seed=step.seed)
     net = net_of(step.values.get("net"))
-    fit = fit_of(step, data, val, checkpoint=str(run.checkpoints))
+    fit = fit_of(step, data, val, checkpoint=str(run.checkpoints), method=method)
     run.resolved = {"fit": {f.name: getattr(fit, f.name) for f in fields(fit) if f.name != "checkpoint"}}
     run.begin(data=data, val=val, test=test)
     learned: Learned = method.learn(data, net, val=val, fit=fit, seed=step.seed)  # type: ignore[attr-defined]
@@ -58,6 +59,23 @@ def learn(run: Session) -> Written:
         page = learned_page(learned, summary, data=data, val=val, command=step.command(), next=_next(step, run, test))
         (run.partial / "report.html").write_text(page, encoding="utf-8")
     return Written(summary=summary, lines=_lines(summary, learned), status=str(learned.status))
+
+
+def node_rows(data: Dataset | None, part: str, step: Step) -> Dataset | None:
+    """Of nodes with a column ``split``, the rows of `part` (``val`` or ``test``), unless the command names a split itself.
+
+    So one graph serves for training, validation and test; see :mod:`labelwright.data.graphs` for the rule.
+    """
+    from labelwright.data.graphs import rows_of
+
+    if data is None or data.kind != "nodes" or step.values.get(f"{part}_split") is not None:
+        return data
+    rows = rows_of(data, part)
+    if rows is None:
+        return data
+    if not rows.any():
+        raise InputError(f"Column 'split' of the {part} data marks no row {part!r}.", hint=f"Name its word with --{part}-split.")
+    return data.take(rows)
 
 
 def same_form(data: Dataset, other: Dataset, *, seed: int) -> None:
@@ -125,14 +143,20 @@ def _value(text: str) -> Any:
     return tuple(_value(t) for t in text.split("x")) if text.count("x") and all(t.isdecimal() for t in text.split("x")) else text
 
 
-def fit_of(step: Step, data: Dataset, val: Dataset | None, *, checkpoint: str | None) -> Fit:
-    """The training recipe of a step: the default for these data, with the fields that were given replaced."""
+def fit_of(step: Step, data: Dataset, val: Dataset | None, *, checkpoint: str | None, method: Any = None) -> Fit:
+    """The training recipe of a step: the default for these data, or that of the learner `method`, with the fields that were given replaced."""
+    from labelwright.data.graphs import training_view
     from labelwright.training import Fit
     from labelwright.training.defaults import recipe
 
+    data, held = training_view(data)
+    val = held if val is None else val
     labelled = int((data.known & (data.weights > 0)).sum())
     given = step.fit_fields()
-    base = recipe(labelled if val is not None else labelled - held_out(data, step.seed), images=data.kind == "images")
+    base = recipe(
+        labelled if val is not None else labelled - held_out(data, step.seed), images=data.kind == "images", nodes=data.kind == "nodes"
+    )
+    base = base if method is None else method.recipe(base)
     if "lr" in given and base.min_lr > given["lr"]:
         given.setdefault("min_lr", given["lr"])
     values = {f.name: getattr(base, f.name) for f in fields(Fit)} | given | {"device": step.values["device"], "checkpoint": checkpoint}

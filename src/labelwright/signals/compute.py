@@ -10,6 +10,7 @@ import numpy as np
 
 from labelwright import check
 from labelwright.data import Dataset
+from labelwright.data.features.nodes import plain_vectors
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels
 from labelwright.signals.core import KnnGraph, Signals, known_signals
@@ -41,7 +42,7 @@ def compute(
     ----------
     data
         Examples with class labels (multi-labels too), some of which may be unknown; labels are not needed for
-        embeddings and neighbours.
+        embeddings and neighbours. Nodes of a graph become vectors of their neighbourhoods, unless `model` is a network.
     names
         Which: ``probs`` (out-of-sample, by cross-validation), ``embeddings``, ``knn`` (over the embeddings), ``losses``
         (of the given labels under `probs`), ``dynamics`` (of one network trained on everything).
@@ -69,6 +70,8 @@ def compute(
     check.integer("seed", seed)
     check.integer("folds", folds, low=2)
     asked = known_signals(names)
+    if model is None or hasattr(model, "fit"):  # only a network can read the graph itself
+        data = plain_vectors(data, seed=seed)
     found: dict[str, Any] = {} if have is None else {f.name: getattr(have, f.name) for f in fields(have)}
     if have is not None and have.has():
         check.same_length(data=data, signals=have)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from labelwright.data import Dataset
+from labelwright.data.features.nodes import plain_vectors
 from labelwright.data.featurise import fit_featuriser
 from labelwright.errors import InputError, require
 from labelwright.nn import seeded, split_head
@@ -63,6 +64,7 @@ def principal(data: Dataset, *, seed: int, dimensions: int = DIMENSIONS) -> np.n
 
     Distances between rows are those of the featurised inputs less what the left-out axes hold; axes are not whitened.
     """
+    data = plain_vectors(data, seed=seed)
     options: dict[str, Any] = {"text_dim": dimensions} if data.kind == "texts" else {}
     x = fit_featuriser(data, seed=seed, **options).transform(data).flatten(1)
     if data.kind == "texts":

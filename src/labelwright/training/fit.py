@@ -24,8 +24,8 @@ class Fit:
     """Passes over the training set, over all stages of a method."""
     batch_size: int = 128
     """Examples a step, over all processes."""
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """Optimiser."""
+    optimizer: Literal["sgd", "adam", "adamw", "amsgrad"] = "sgd"
+    """Optimiser; amsgrad is Adam with the largest second moment seen so far."""
     lr: float = 0.02
     """Peak learning rate."""
     momentum: float = 0.9
@@ -68,7 +68,7 @@ class Fit:
     def __post_init__(self) -> None:
         check.integer("epochs", self.epochs, low=1)
         check.integer("batch_size", self.batch_size, low=1)
-        check.one_of("optimizer", self.optimizer, ("sgd", "adam", "adamw"))
+        check.one_of("optimizer", self.optimizer, ("sgd", "adam", "adamw", "amsgrad"))
         check.one_of("schedule", self.schedule, ("constant", "cosine", "multistep", "warm-restarts"))
         check.one_of("keep", self.keep, ("last", "best"))
         check.one_of("precision", self.precision, ("32", "16-mixed", "bf16-mixed"))
@@ -112,6 +112,8 @@ def optimizer_for(net: nn.Module, fit: Fit) -> torch.optim.Optimizer:
         raise InputError(f"{type(net).__name__} has no parameters to train.")
     if fit.optimizer == "sgd":
         return torch.optim.SGD(params, lr=fit.lr, momentum=fit.momentum, weight_decay=fit.weight_decay, nesterov=fit.nesterov)
+    if fit.optimizer == "amsgrad":
+        return torch.optim.Adam(params, lr=fit.lr, weight_decay=fit.weight_decay, amsgrad=True)
     cls = torch.optim.Adam if fit.optimizer == "adam" else torch.optim.AdamW
     return cls(params, lr=fit.lr, weight_decay=fit.weight_decay)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,8 +17,12 @@ from labelwright.data.graphs import Graph, graph_of
 from labelwright.data.inputs import Texts
 from labelwright.data.node_batches import GraphTensor, NodeTensor
 from labelwright.errors import InputError
+from labelwright.stats.graphs import normalised
 
-__all__ = ["NodeFeaturiser"]
+__all__ = ["NodeFeaturiser", "node_vectors", "plain_vectors"]
+
+HOPS = 2
+VECTOR_DIM = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +99,40 @@ class NodeFeaturiser(Featuriser, kind="nodes"):
         if made is not None and not isinstance(made, TextFeaturiser):
             raise InputError("The saved featuriser of nodes holds another one that is not for texts.", hint="Its files may be damaged.")
         return cls(width=int(spec["width"]), texts=made)
+
+
+def node_vectors(graph: Graph, *, seed: int, dim: int = VECTOR_DIM, hops: int = HOPS) -> np.ndarray:
+    """A vector a node for methods that know no graphs: float32 (V, at most `dim`).
+
+    Features (of texts: TF-IDF; without either: the adjacency itself) averaged over each node and its neighbours `hops` times, then
+    truncated SVD. Rows are scaled to length 1, zeros stay.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    step = normalised(graph.adjacency, "row", loops=1.0)
+    values: Any = graph.features
+    if values is None:
+        values = (
+            step
+            if graph.texts is None
+            else TfidfVectorizer(sublinear_tf=True, dtype=np.float32, token_pattern=r"\S+").fit_transform(graph.texts)
+        )
+    for _ in range(hops):
+        values = step @ values
+    size = min(dim, min(values.shape) - 1)
+    if size >= 1 and values.shape[1] > dim:
+        values = TruncatedSVD(size, random_state=seed).fit_transform(values)
+    dense = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    length = np.linalg.norm(dense, axis=1, keepdims=True)
+    return (dense / np.where(length > 0, length, 1.0)).astype(np.float32)
+
+
+def plain_vectors(data: Dataset, *, seed: int) -> Dataset:
+    """A node-level dataset with :func:`node_vectors` in place of its nodes; any other dataset as it is."""
+    if data.kind != "nodes":
+        return data
+    return replace(data, inputs=node_vectors(graph_of(data), seed=seed)[data.inputs.nodes])
 
 
 def _scaled(values: torch.Tensor) -> torch.Tensor:
