@@ -14,7 +14,7 @@ from nasty_server import Reply, chat, serving, token
 
 from labelwright.errors import InputError
 from labelwright.judges import Budget, HTTPJudge, Prices, classify, guesses, pair_prompt
-from labelwright.judges._sending import retry_after
+from labelwright.judges._replies import retry_after
 
 ASK = classify(("minus", "plus"))
 SECRET = "sk-verysecret-0123456789"

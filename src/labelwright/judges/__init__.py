@@ -10,9 +10,10 @@ from labelwright.judges.budget import Budget, Prices
 from labelwright.judges.cache import Cached, stored
 from labelwright.judges.http import HTTPJudge
 from labelwright.judges.loading import load_judges
-from labelwright.judges.local import LocalModelJudge, SequenceClassifierJudge
+from labelwright.judges.local import LocalModelJudge
 from labelwright.judges.prompts import PAIR_WORDINGS, Prompt, classify, guesses, pair_prompt, pair_prompts
 from labelwright.judges.review import ReviewJudge, write_questions
+from labelwright.judges.sequence import SequenceClassifierJudge
 from labelwright.judges.simple import CallableJudge, ClassifierJudge
 
 __all__ = [

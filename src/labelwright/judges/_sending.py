@@ -6,23 +6,22 @@ server says, so that it reaches no message, no store and no log.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
 import time
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from labelwright.errors import InputError, require
+from labelwright.judges._replies import QUOTED, Again, Failed, Refused, Unfit, checked, complaint, retry_after, usage
 
 if TYPE_CHECKING:
     from labelwright.judges.budget import Budget
     from labelwright.judges.http import HTTPJudge
 
-__all__ = ["Bill", "Failed", "Session", "key_of"]
+__all__ = ["Bill", "Session", "key_of"]
 
 OPENAI_HOST, OPENAI_KEY, OTHER_KEY = "api.openai.com", "OPENAI_API_KEY", "LABELWRIGHT_JUDGE_KEY"
 AGAIN = frozenset({408, 409, 425, 429})
@@ -31,16 +30,6 @@ LONGEST_WAIT = 30.0
 """Seconds between two tries at most, unless the server asks for more."""
 PER_MESSAGE, PER_BYTE = 32, 1.0
 """Bound on tokens: one a byte (no byte-level tokenizer makes more) and so many a message for roles and separators."""
-QUOTED = 160
-"""Characters of a server's complaint that are passed on."""
-
-
-class Failed(Exception):
-    """A request came to nothing; `why` says so in words. `down` if the server, not the question, is at fault."""
-
-    def __init__(self, why: str, *, down: bool = False) -> None:
-        super().__init__(why)
-        self.why, self.down = why, down
 
 
 @dataclass
@@ -147,14 +136,14 @@ class Session:
         while True:
             try:
                 return self._try(self._payload(messages, n, temperature, logprobs), bill)
-            except _Unfit as err:  # the server does not take a parameter, and another form may do
+            except Unfit as err:  # the server does not take a parameter, and another form may do
                 if not self._adapt(err.said, n, logprobs):
                     raise Failed(f"the server refuses the question: {err.said}") from None
                 if not self.offers.many:
                     n = 1
                 if not self.offers.logprobs and logprobs:
                     raise Failed("the server gives no log-probabilities") from None
-            except _Again as err:
+            except Again as err:
                 wait = min(self.judge.backoff * 2**attempt, LONGEST_WAIT) if err.after is None else err.after
                 attempt += 1
                 if attempt > self.judge.retries:
@@ -206,10 +195,10 @@ class Session:
             tokens = bound  # until the server says what it was: a reply that is lost may have been charged
             try:
                 body = self._send(payload)
-            except (_Unfit, _Refused, InputError):
+            except (Unfit, Refused, InputError):
                 tokens = (0, 0)
                 raise
-            tokens = _usage(body, bound)
+            tokens = usage(body, bound)
             return body
         finally:
             cost = self.judge.prices.cost(*tokens)
@@ -222,14 +211,14 @@ class Session:
             # the raw reply: servers differ in what they leave out, and broken JSON must be told apart from a broken line
             create = self.client.chat.completions.with_raw_response.create
             raw = create(model=payload["model"], messages=payload["messages"], extra_body=payload)
-            return _checked(self.clean(raw.text))
+            return checked(self.clean(raw.text))
         except self.openai.APITimeoutError:
-            raise _Again(f"no reply within {self.judge.timeout:g} s") from None
+            raise Again(f"no reply within {self.judge.timeout:g} s") from None
         except self.openai.APIStatusError as err:
             self._status(err.status_code, err.response.headers, self.clean(err.response.text))
         except self.openai.APIConnectionError as err:
             cause = err.__cause__
-            raise _Again(f"the connection failed ({self.clean(str(cause or err))[:QUOTED]})") from None
+            raise Again(f"the connection failed ({self.clean(str(cause or err))[:QUOTED]})") from None
 
     def _status(self, status: int, headers: Any, text: str) -> NoReturn:
         where = f"{self.judge.url} (status {status})"
@@ -244,74 +233,5 @@ class Session:
                 hint="The URL usually ends in /v1.",
             ) from None
         if status in AGAIN or status >= 500:
-            raise _Refused(f"status {status}", after=retry_after(headers)) from None
-        raise _Unfit(f"status {status}: {_complaint(text)}") from None
-
-
-class _Again(Exception):
-    """No usable reply; another try may get one, `after` seconds if the server says when."""
-
-    def __init__(self, said: str, *, after: float | None = None) -> None:
-        super().__init__(said)
-        self.said, self.after = said, after
-
-
-class _Refused(_Again):
-    """The server said that it did not do it, so nothing was charged."""
-
-
-class _Unfit(Exception):
-    """The server does not take the request as it is."""
-
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
-
-
-def _checked(text: str) -> dict[str, Any]:
-    """The reply as JSON that holds choices with a text each."""
-    try:
-        body = json.loads(text)
-        choices = body["choices"]
-        if not choices or not all(isinstance(c["message"]["content"] or "", str) for c in choices):
-            raise ValueError("no choices")
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise _Again("the reply is not what chat completions look like") from None
-    return dict(body)
-
-
-def _usage(body: dict[str, Any], bound: tuple[int, int]) -> tuple[int, int]:
-    """Tokens the server counted; the bound where it counted none."""
-    usage = body.get("usage")
-    counted = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
-    a, b = (
-        int(c) if isinstance(c, (int, float)) and not isinstance(c, bool) and c >= 0 else w for c, w in zip(counted, bound, strict=True)
-    )
-    return a, b
-
-
-def _complaint(text: str) -> str:
-    """The server's words, on one line."""
-    try:
-        error = json.loads(text)["error"]
-        text = str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, TypeError):
-        pass  # it does not speak OpenAI's form of errors: its text as it is
-    words = " ".join(text.split())
-    return words if len(words) <= QUOTED else words[: QUOTED - 1] + "…"
-
-
-def retry_after(headers: Any, *, now: float | None = None) -> float | None:
-    """Seconds the server asks to wait (``retry-after-ms``, or ``Retry-After`` in seconds or as a date); None if it does not say."""
-    try:
-        if (ms := headers.get("retry-after-ms")) is not None:
-            seconds = float(ms) / 1000
-        elif (text := headers.get("retry-after")) is None:
-            return None
-        elif text.strip().replace(".", "", 1).isdigit():
-            seconds = float(text)
-        else:
-            seconds = parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now)
-    except (ValueError, TypeError):
-        return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+            raise Refused(f"status {status}", after=retry_after(headers)) from None
+        raise Unfit(f"status {status}: {complaint(text)}") from None

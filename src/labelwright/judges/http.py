@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from labelwright import check
 from labelwright.errors import InputError
 from labelwright.judges._reading import from_guesses, from_replies, from_tokens
-from labelwright.judges._sending import Bill, Failed, Session
+from labelwright.judges._replies import Failed
+from labelwright.judges._sending import Bill, Session
 from labelwright.judges.base import Answer, Judge, digest
 from labelwright.judges.budget import Prices
 from labelwright.judges.prompts import Prompt

@@ -37,9 +37,10 @@ from labelwright.judges.base import Judge, class_names
 from labelwright.judges.budget import Budget, Prices
 from labelwright.judges.cache import Cached
 from labelwright.judges.http import HTTPJudge
-from labelwright.judges.local import LocalModelJudge, SequenceClassifierJudge
+from labelwright.judges.local import LocalModelJudge
 from labelwright.judges.prompts import PAIR_CLASSES, PAIR_WORDINGS, Prompt, classify, guesses, pair_prompt
 from labelwright.judges.review import ReviewJudge
+from labelwright.judges.sequence import SequenceClassifierJudge
 
 __all__ = ["load_judges"]
 
