@@ -114,6 +114,21 @@ CALLS = {
     "condense": "result = method.condense(data, default_net((1, 8, 8)), per_class=2, seed=0)\nresult.as_dataset()",
     "learn": "result = method.learn(data, default_net((1, 8, 8)), seed=0)\nresult.predict_proba(data)",
 }
+EXAMPLES = {
+    "cross-modal-prototypes": """words = dict(zip("0123456789", "zero one two three four five six seven eight nine".split()))
+data = load("digits")
+data = data.with_columns(caption=[f"a handwritten {words[label]}" for label in data.labels.words()])
+method = CrossModalPrototypes(definitions=words)""",
+    "labelled-flow-diffusion": """from labelwright.data.graphs import Graph, node_dataset
+from labelwright.stats.neighbours import knn_graph
+
+digits = load("digits")
+near = knn_graph(digits.inputs.reshape(len(digits), -1), 10)
+near.data[:] = 1  # distances are no weights
+data = node_dataset(Graph(adjacency=near), digits.labels)
+method = LabelledFlowDiffusion(seed_node=("0",))""",
+}
+"""Data and method of the methods that need more than the digits and their defaults."""
 COMMANDS = {
     "audit": "labelwright audit {name} digits --out out",
     "annotate": "labelwright annotate {name} digits --out out",
@@ -122,6 +137,11 @@ COMMANDS = {
     "learn": "labelwright learn {name} digits --out out",
     "forget": "labelwright forget {name} MODEL DATA --ids FILE --out out",
     "certify": "labelwright certify {name} digits --out out",
+}
+
+OWN_COMMANDS = {
+    "cross-modal-prototypes": "labelwright learn cross-modal-prototypes DATA --definitions definitions.csv --out out",
+    "labelled-flow-diffusion": "labelwright annotate labelled-flow-diffusion GRAPH --seed-node ID --out out",
 }
 
 
@@ -145,8 +165,10 @@ def method_page(entry: Entry) -> str:
     if call:
         further = "\nfrom labelwright.nn import default_net" if "default_net" in call else ""
         code = f"from labelwright.{entry.verb} import {class_name}\nfrom labelwright.data import load{further}\n\n"
-        parts += ["## Use it", f'```python\n{code}data = load("digits")\nmethod = {class_name}()\n{call}\n```']
-    parts.append(f"On the [command line](../command-line.md):\n\n```text\n{COMMANDS[entry.verb].format(name=entry.name)}\n```")
+        made = EXAMPLES.get(entry.name, f'data = load("digits")\nmethod = {class_name}()')
+        parts += ["## Use it", f"```python\n{code}{made}\n{call}\n```"]
+    command = OWN_COMMANDS.get(entry.name, COMMANDS[entry.verb].format(name=entry.name))
+    parts.append(f"On the [command line](../command-line.md):\n\n```text\n{command}\n```")
     parts += ["## Settings", fields_table(cls)]
     parts += ["## How it works", markdown_of(module.__doc__ or "")]
     note = NOTES / f"{entry.sheet}.md"

@@ -12,17 +12,20 @@ import pytest
 
 from labelwright._index import METHODS
 from labelwright.data import Dataset
+from labelwright.data.graphs import Graph, node_dataset
 from labelwright.errors import InputError
 from labelwright.labels import BagProportions, ClassLabels, MultiLabels, SoftLabels, Targets, Votes
 from labelwright.registry import Auditor, Learner, find
+from labelwright.stats.graphs import adjacency
 
 N, CLASSES = 60, 3
 FORMS = ("class-labels", "multi-labels", "soft-labels", "votes", "proportions", "targets", "none")
 """Label kinds a tiny dataset is made of, in order of preference; a method for other kinds adds its own to `tiny`."""
 
 
-def tiny(has: tuple[str, ...]) -> Dataset:
-    """Sixty vectors of three separated classes, labelled as a method takes it; a few labels are wrong."""
+def tiny(has: tuple[str, ...], domain: str | None = None) -> Dataset:
+    """Sixty vectors of three separated classes, labelled as a method takes it; a few labels are wrong. For methods on graphs: the nodes
+    of a graph with these features, where each class is a ring with chords and every tenth node has an edge to the next class."""
     rng = np.random.default_rng(0)
     truth = np.arange(N) % CLASSES
     inputs = (5 * np.eye(4)[truth] + rng.normal(size=(N, 4))).astype(np.float32)
@@ -43,7 +46,11 @@ def tiny(has: tuple[str, ...]) -> Dataset:
     form = next((f for f in FORMS if f in has), None)
     if form is None:
         pytest.fail(f"add a tiny dataset with labels of kind {has} to tests/test_contract.py")
-    return Dataset(inputs=inputs, labels=labels[form])
+    made = Dataset(inputs=inputs, labels=labels[form], columns={"text": np.array([f"an {names[c]} at work" for c in truth])})
+    if domain != "graphs":
+        return made
+    edges = [(i, (i + step) % N) for i in range(N) for step in (CLASSES, 2 * CLASSES)] + [(i, i + 1) for i in range(0, N - 1, 10)]
+    return node_dataset(Graph(adjacency=adjacency(np.array(edges), N), features=inputs), made.labels)
 
 
 def apply(method: Any, data: Dataset, *, seed: int = 0) -> Any:
@@ -101,7 +108,7 @@ def test_default_construction_and_misspelt_fields(entry):
 
 def test_same_seed_same_result_and_input_untouched(entry, tmp_path: Path):
     method = find(entry.verb, entry.name)()
-    data = tiny(entry.has)
+    data = tiny(entry.has, entry.domain)
     before = data.fingerprint
     first = apply(method, data)
     assert dataclasses.replace(data).fingerprint == before  # a new object: the old one remembers its fingerprint
@@ -114,7 +121,7 @@ def test_same_seed_same_result_and_input_untouched(entry, tmp_path: Path):
 
 def test_wrong_input_is_an_input_error(entry):
     method = find(entry.verb, entry.name)()
-    data = tiny(entry.has)
+    data = tiny(entry.has, entry.domain)
     with pytest.raises(InputError):
         apply(method, data.take(np.empty(0, dtype=np.int64)))
     if isinstance(method, Learner):

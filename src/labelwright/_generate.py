@@ -51,6 +51,18 @@ def field_docs(cls: type) -> dict[str, str]:
     return found
 
 
+def simple_part(annotation: str) -> str:
+    """What of an annotation the command line can take: of a union its simple members, else all or "" (also where only None is left)."""
+    node: ast.expr = ast.parse(annotation, mode="eval").body
+    members = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        members.append(node.right)
+        node = node.left
+    kept = [m for m in reversed([*members, node]) if {n.id for n in ast.walk(m) if isinstance(n, ast.Name)} <= SIMPLE]
+    words = [ast.unparse(m) for m in kept]
+    return " | ".join(words) if set(words) - {"None"} else ""
+
+
 def _options(cls: type) -> list[str]:
     docs: dict[str, str] = {}
     rows = []
@@ -58,9 +70,8 @@ def _options(cls: type) -> list[str]:
         if dataclasses.is_dataclass(base):
             docs |= field_docs(base)
     for f in dataclasses.fields(cls):  # type: ignore[arg-type]
-        annotation = str(f.type)  # a string: every module has postponed annotations
-        names = {n.id for n in ast.walk(ast.parse(annotation)) if isinstance(n, ast.Name)}
-        if names <= SIMPLE and f.default is not dataclasses.MISSING:
+        annotation = simple_part(str(f.type))  # a string: every module has postponed annotations
+        if annotation and f.default is not dataclasses.MISSING:
             rows.append(f"Option(name={f.name!r}, type={annotation}, default={f.default!r}, help={docs.get(f.name, '')!r})")
     return rows
 

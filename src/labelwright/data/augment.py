@@ -6,6 +6,7 @@ from labelwright import check
 from labelwright.data.crops import BoxCrop, PatchShuffle, Roll
 from labelwright.data.dsa import DSA
 from labelwright.data.mix import CutMix, Mixed, Mixup, blend
+from labelwright.data.resized import Grey, Noise, ResizedCrop
 from labelwright.data.strong import Affine, ColourJitter, RandAugment
 from labelwright.data.views import Compose, Crop, CropFlip, Cutout, Draws, Flip, Shift, View, WeakStrong
 
@@ -22,10 +23,13 @@ __all__ = [
     "Cutout",
     "Draws",
     "Flip",
+    "Grey",
     "Mixed",
     "Mixup",
+    "Noise",
     "PatchShuffle",
     "RandAugment",
+    "ResizedCrop",
     "Roll",
     "Shift",
     "View",
@@ -46,6 +50,8 @@ VIEWS: dict[str, View] = {
     "resized-crop": BoxCrop(flip=0.5),
     "shift": Shift(),
     "strong": Compose((CropFlip(), RandAugment(), Cutout())),
+    "web-strong": Compose((ResizedCrop(low=0.2), Grey(), ColourJitter(), Flip())),
+    "web-weak": Compose((ResizedCrop(low=0.8), Flip())),
 }
 """Views by the word that recipes and the command line use."""
 

@@ -83,5 +83,6 @@ class KeyQueue(nn.Module):
         """InfoNCE (B,) of unit vectors `query` with `positive` (both (B, `dim`)) against the keys held now; 0 while there are none."""
         check.same_shape(query=query, positive=positive)
         agree = (query * positive).sum(1, keepdim=True)
-        others = (query @ self.keys.T).masked_fill(~self.filled, float("-inf"))
+        # a copy: the step pushes new keys before it goes backwards
+        others = (query @ self.keys.clone().T).masked_fill(~self.filled, float("-inf"))
         return -(torch.cat([agree, others], dim=1) / temperature).log_softmax(1)[:, 0]

@@ -22,6 +22,9 @@ SAMPLE, FOLDS, COMPONENTS = 3_000, 3, 64
 """Of the quick estimate of noise: examples, folds, principal components of the features."""
 NOISY, SCARCE, UNEQUAL, FEW = 0.03, 0.2, 5.0, 50
 """A flaw is named above this noise rate, this unknown share, this ratio of the largest to the smallest class, below so many labels a class."""
+NEEDS_TEXT = frozenset({"cross-modal-prototypes"})
+"""Methods that read a column of texts beside inputs and labels; of no use without one."""
+TEXTS = ("text", "caption")
 ORDER = {"audit": 0, "annotate": 1, "select": 2, "learn": 3}
 MOST = 8
 
@@ -84,7 +87,8 @@ def advise(source: str, *, labels: str | None = None, inputs: str | None = None,
     flaws = _flaws(data, facts, seed)
     options = [w for name, value in (("labels", labels), ("inputs", inputs)) if value is not None for w in (f"--{name}", value)]
     have = "none" if data.labels is None else data.labels.kind
-    rows = [_suggest(e, source, options, flaws) for e in _fitting(have, flaws)]
+    fitting = [e for e in _fitting(have, flaws) if e.name not in NEEDS_TEXT or set(TEXTS) & set(data.columns)]
+    rows = [_suggest(e, source, options, flaws) for e in fitting]
     ready = [r for r in rows if r.state == "available"][:MOST]
     return Advice(
         source=source, facts=facts, flaws=flaws, suggestions=tuple(ready), planned=tuple(r for r in rows if r.state != "available")[:MOST]

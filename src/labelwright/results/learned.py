@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from labelwright import check, labels as label_kinds
 from labelwright.errors import InputError
 from labelwright.files import plain, write_parquet, writing
-from labelwright.labels import ClassLabels, Labels
+from labelwright.labels import ClassLabels, Labels, MultiLabels
 from labelwright.results.base import Provenance, Result, Status, id_array
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Forgotten", "Learned"]
 
+RESERVED = frozenset({"id", "label", "label_score"})
+"""Columns of ``examples.parquet`` that every method may write."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learned(Result, kind="learned"):
@@ -37,7 +40,9 @@ class Learned(Result, kind="learned"):
     the name and arguments of a registered factory, or None for a caller's own (pass it again to
     ``load(…, net=)``). `labels` are the corrected training labels and `label_scores` float (N,) in [0, 1]
     how likely each given label is wrong, both by `ids` (N,); None where the method gives none.
-    `history` has one row an epoch.
+    `outputs` says what logits mean: ``softmax``, one class an example, or ``sigmoid``, any number of them. `columns` are further
+    facts of each training row, name → (N,) array (what was kept, corrected, removed, …), written beside the scores into
+    ``examples.parquet``. `history` has one row an epoch.
     """
 
     net: torch.nn.Module
@@ -49,13 +54,20 @@ class Learned(Result, kind="learned"):
     ids: np.ndarray | None = None
     labels: Labels | None = None
     label_scores: np.ndarray | None = None
+    outputs: Literal["softmax", "sigmoid"] = "softmax"
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check.one_of("outputs", self.outputs, ("softmax", "sigmoid"))
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         object.__setattr__(self, "history", tuple(self.history))
         if self.ids is not None:
-            check.same_length(ids=self.ids, labels=self.labels, label_scores=self.label_scores)
+            check.same_length(ids=self.ids, labels=self.labels, label_scores=self.label_scores, **self.columns)
+        elif self.columns:
+            raise InputError("columns describe training rows and need their ids.")
+        if taken := RESERVED & set(self.columns):
+            raise InputError(f"columns must not be called {sorted(taken)}: these are written already.")
 
     @classmethod
     def of(
@@ -72,6 +84,8 @@ class Learned(Result, kind="learned"):
         labels: np.ndarray | torch.Tensor | Labels | None = None,
         label_scores: np.ndarray | torch.Tensor | None = None,
         facts: Mapping[str, Any] | None = None,
+        outputs: Literal["softmax", "sigmoid"] = "softmax",
+        columns: Mapping[str, Any] | None = None,
     ) -> Learned:
         """The result of a learner, assembled in one place.
 
@@ -93,6 +107,8 @@ class Learned(Result, kind="learned"):
             How likely each given label is wrong, (N,) in [0, 1].
         facts
             Further plain values of the method.
+        outputs, columns
+            As the attributes.
         """
         from labelwright.nn import resolved, spec_of
 
@@ -120,9 +136,11 @@ class Learned(Result, kind="learned"):
             input_shape=prepared.input_shape,
             net_spec=spec_of(resolved(factory, prepared.input_shape)),
             history=tuple(rows),
-            ids=None if labels is None and scores is None else data.ids,
+            ids=None if labels is None and scores is None and not columns else data.ids,
             labels=labels,
             label_scores=scores,
+            outputs=outputs,
+            columns={k: np.asarray(v) for k, v in (columns or {}).items()},
         )
 
     @property
@@ -130,20 +148,29 @@ class Learned(Result, kind="learned"):
         return len(self.names)
 
     def predict_proba(self, data: Dataset | np.ndarray | torch.Tensor, *, batch_size: int = 512, device: str | None = None) -> np.ndarray:
-        """Class probabilities, float32 (N, C), rows sum to 1. `data`: a dataset, or an array of raw inputs like the training inputs."""
+        """Class probabilities, float32 (N, C); rows sum to 1, unless an example may have several classes (``outputs`` sigmoid).
+
+        `data`: a dataset, or an array of raw inputs like the training inputs.
+        """
         from labelwright.data import Dataset
-        from labelwright.training import predict_proba
+        from labelwright.training import predict_logits, predict_proba
 
         if not isinstance(data, Dataset):
             data = Dataset(inputs=data)
-        return predict_proba(self.net, self.featuriser.transform(data), batch_size=batch_size, device=device)
+        inputs = self.featuriser.transform(data)
+        if self.outputs == "sigmoid":
+            return predict_logits(self.net, inputs, batch_size=batch_size, device=device).sigmoid().numpy()  # type: ignore[no-any-return]
+        return predict_proba(self.net, inputs, batch_size=batch_size, device=device)
 
-    def predict(self, data: Dataset | np.ndarray | torch.Tensor) -> ClassLabels:
-        """The most probable class of each example."""
-        return ClassLabels(values=self.predict_proba(data).argmax(1), names=self.names)
+    def predict(self, data: Dataset | np.ndarray | torch.Tensor) -> ClassLabels | MultiLabels:
+        """The most probable class of each example; with ``outputs`` sigmoid, every class of probability 1/2 or more."""
+        probs = self.predict_proba(data)
+        if self.outputs == "sigmoid":
+            return MultiLabels(values=(probs >= 0.5).astype(np.int8), names=self.names)
+        return ClassLabels(values=probs.argmax(1), names=self.names)
 
     def to_frame(self) -> pl.DataFrame:
-        """One row a training example (id, label, label_score) where the method judged labels, else the history."""
+        """One row a training example (id, label, label_score, further columns) where the method judged labels, else the history."""
         import polars as pl
 
         if self.ids is None:
@@ -151,8 +178,11 @@ class Learned(Result, kind="learned"):
         columns: dict[str, Any] = {"id": self.ids}
         if isinstance(self.labels, ClassLabels):
             columns["label"] = self.labels.words().tolist()
+        elif isinstance(self.labels, MultiLabels) and self.columns:
+            columns["label"] = [[self.names[j] for j in np.flatnonzero(row == 1)] for row in self.labels.values]
         if self.label_scores is not None:
             columns["label_score"] = self.label_scores
+        columns |= {k: v.tolist() if v.dtype == object else v for k, v in self.columns.items()}
         return pl.DataFrame(columns)
 
     def _write_parts(self, folder: Path) -> dict[str, Any]:
@@ -167,7 +197,7 @@ class Learned(Result, kind="learned"):
             save_file(arrays, folder / "featuriser.safetensors")
         if self.ids is not None:
             columns = {"id": self.ids} | ({} if self.label_scores is None else {"label_score": self.label_scores})
-            write_parquet(pl.DataFrame(columns), folder / "examples.parquet")
+            write_parquet(self.to_frame() if self.columns else pl.DataFrame(columns), folder / "examples.parquet")
         if self.labels is not None:
             self.labels.save(folder / "labels.parquet")
         return {
@@ -176,6 +206,7 @@ class Learned(Result, kind="learned"):
             "names": self.names,
             "input_shape": self.input_shape,
             "history": self.history,
+            "outputs": self.outputs,
         }
 
     @classmethod
@@ -203,11 +234,13 @@ class Learned(Result, kind="learned"):
             "names": names,
             "input_shape": shape,
             "history": parts["history"],
+            "outputs": parts.get("outputs", "softmax"),
         }
         if (folder / "examples.parquet").exists():
             frame = pl.read_parquet(folder / "examples.parquet")
             made["ids"] = id_array(frame.get_column("id"))
             made["label_scores"] = frame.get_column("label_score").to_numpy() if "label_score" in frame.columns else None
+            made["columns"] = {name: frame.get_column(name).to_numpy() for name in frame.columns if name not in RESERVED}
         if (folder / "labels.parquet").exists():
             made["labels"] = label_kinds.load(folder / "labels.parquet")
         return made

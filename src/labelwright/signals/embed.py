@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -98,11 +99,15 @@ def _hugging_face(data: Dataset, name: str) -> np.ndarray:
     if data.kind == "texts":
         package = require("sentence_transformers", extra="hf", feature=f"encoder 'hf:{name}'")
         texts = [data.inputs[i] for i in range(len(data))]
-        return np.asarray(package.SentenceTransformer(name).encode(texts, batch_size=BATCH, show_progress_bar=False))
+        with _readable(name):  # safetensors only: other weights are pickles
+            model = package.SentenceTransformer(name, model_kwargs={"use_safetensors": True})
+        return np.asarray(model.encode(texts, batch_size=BATCH, show_progress_bar=False))
     if data.kind != "images":
         raise InputError(f"A Hugging Face encoder reads texts or images; these are {data.kind}.", hint="Pass a function as encoder.")
     package = require("transformers", extra="hf", feature=f"encoder 'hf:{name}'")
-    processor, net = package.AutoImageProcessor.from_pretrained(name), package.AutoModel.from_pretrained(name).eval()
+    with _readable(name):
+        processor = package.AutoImageProcessor.from_pretrained(name)
+        net = package.AutoModel.from_pretrained(name, use_safetensors=True).eval()
     parts = []
     for start in range(0, len(data), BATCH):
         pictures = [_picture(data.inputs, i) for i in range(start, min(start + BATCH, len(data)))]
@@ -112,6 +117,17 @@ def _hugging_face(data: Dataset, name: str) -> np.ndarray:
         hidden = out.last_hidden_state
         parts.append((pooled if pooled is not None else hidden.flatten(2).mean(2) if hidden.ndim == 4 else hidden.mean(1)).flatten(1))
     return torch.cat(parts).float().numpy()
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """What libraries raise for a model that is absent or damaged, in one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as err:
+        first = (str(err).strip() or type(err).__name__).splitlines()[0]
+        hint = "Give a hub id such as sentence-transformers/all-MiniLM-L6-v2, or a folder with config.json and model.safetensors."
+        raise InputError(f"The Hugging Face model {name!r} cannot be used: {first}", hint=hint) from err
 
 
 def _picture(inputs: Any, i: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from labelwright.data.featurise import Featuriser, fit_featuriser
 from labelwright.data.graphs import training_view
 from labelwright.data.node_batches import NodeTensor
 from labelwright.errors import InputError
-from labelwright.labels import ClassLabels
+from labelwright.labels import UNKNOWN, ClassLabels, MultiLabels
 from labelwright.training.evaluation import predict_logits
 
 __all__ = ["VAL_FRACTION", "Prepared", "judge_labels", "prepare"]
@@ -26,7 +26,7 @@ VAL_FRACTION = 0.1
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """Tensors for training: `train` (labelled rows of positive weight, weights scaled to mean 1), `val` (given, or held out of `data`), `inputs` of every row of `data`,
-    `labels` int64 (N,) of every row (-1 unknown), the fitted `featuriser`, class `names`."""
+    `labels` int64 (N,) of every row (-1 unknown; multi-labels: float32 (N, C), NaN unknown), the fitted `featuriser`, class `names`."""
 
     train: TensorData
     val: TensorData | None
@@ -44,32 +44,31 @@ class Prepared:
         return self.inputs.input_shape if isinstance(self.inputs, NodeTensor) else tuple(self.inputs.shape[1:])
 
 
-def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: bool = True) -> Prepared:
+def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: bool = True, multi: bool = False) -> Prepared:
     """Featurise and split. The featuriser is fitted on `data` (inputs only, no labels).
 
     Without `val`, a stratified tenth of the labelled rows is held out, unless `hold_out` is False; rows of one ``group`` stay
-    on one side.
+    on one side. With `multi`, multi-labels are taken beside class labels; rows without any known cell then count as unlabelled.
 
     Of a node-level dataset the column ``split`` decides which labels are seen at all: :mod:`labelwright.data.graphs`.
 
     Raises
     ------
     InputError
-        If fewer than two classes occur, or `val` has other classes.
+        If fewer than two classes occur (multi-labels: no cell is known), or `val` has other classes.
     """
     data, held_rows = training_view(data)
     val = held_rows if val is None else val
-    given = data.class_labels()
+    given: ClassLabels | MultiLabels = _multi_labels(data) if multi and isinstance(data.labels, MultiLabels) else data.class_labels()
     featuriser = fit_featuriser(data, seed=seed)
     inputs = featuriser.transform(data)
-    labels = torch.from_numpy(np.array(given.values))
+    labels = _targets(given)
     weights = torch.from_numpy(np.array(data.weights)).float()
     every = TensorData(inputs=inputs, labels=labels, index=torch.arange(len(data)), weights=weights, size=len(data))
-    rows = np.flatnonzero(given.known & (data.weights > 0))
+    rows = np.flatnonzero(data.known & (data.weights > 0))
     held: TensorData | None = None
     if val is not None:
-        held_labels = _same_classes(val.require_labels(ClassLabels), given)
-        held = TensorData.of(featuriser.transform(val), torch.from_numpy(held_labels))
+        held = TensorData.of(featuriser.transform(val), _targets(_like(val, given)))
     elif hold_out:
         groups = {"group": data.columns["group"][rows]} if "group" in data.columns else {}
         stub = Dataset(inputs=np.zeros((len(rows), 1)), labels=given.take(rows), ids=rows, columns=groups)
@@ -89,16 +88,38 @@ def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: b
     )
 
 
-def _same_classes(labels: ClassLabels, given: ClassLabels) -> np.ndarray:
-    """Class indices of `labels` in the numbering of `given`."""
+def _multi_labels(data: Dataset) -> MultiLabels:
+    labels = data.require_labels(MultiLabels)
+    if not len(labels) or not labels.known.any():
+        raise InputError(f"None of the {labels.values.size:,} labels is known.", hint="Is this the right label column?")
+    return labels
+
+
+def _targets(labels: ClassLabels | MultiLabels) -> Tensor:
+    """Class indices int64 (N,), or cells float32 (N, C) with NaN where unknown."""
+    if isinstance(labels, ClassLabels):
+        return torch.from_numpy(np.array(labels.values))
+    return torch.from_numpy(np.where(labels.known, labels.values, np.nan).astype(np.float32))
+
+
+def _like(val: Dataset, given: ClassLabels | MultiLabels) -> ClassLabels | MultiLabels:
+    """The labels of `val` in the numbering of `given`; classes that `val` does not name are unknown there."""
+    labels = val.require_labels(type(given))
     place = {name: j for j, name in enumerate(given.names)}
-    missing = [n for n, count in zip(labels.names, labels.counts(), strict=True) if n not in place and count]
+    occurs = labels.counts() if isinstance(labels, ClassLabels) else (labels.values == 1).sum(0)
+    missing = [n for n, count in zip(labels.names, occurs, strict=True) if n not in place and count]
     if missing:
         raise InputError(
             f"The second dataset has classes the training set lacks: {missing[:5]}.", hint=f"Training classes: {list(place)[:12]}."
         )
-    table = np.array([*(place.get(n, -1) for n in labels.names), -1], dtype=np.int64)
-    return table[labels.values]
+    if isinstance(labels, ClassLabels):
+        table = np.array([*(place.get(n, UNKNOWN) for n in labels.names), UNKNOWN], dtype=np.int64)
+        return ClassLabels(values=table[labels.values], names=given.names)
+    values = np.full((len(labels), len(place)), UNKNOWN, dtype=np.int8)
+    for j, name in enumerate(labels.names):
+        if name in place:
+            values[:, place[name]] = labels.values[:, j]
+    return MultiLabels(values=values, names=given.names)
 
 
 def judge_labels(net: nn.Module, prepared: Prepared) -> tuple[Tensor, Tensor]:
