@@ -15,7 +15,6 @@ annotate | bag-belief-propagation           | llp-bp                  | BagBelie
 annotate | latent-label-shift               | ddfa                    | LatentLabelShift                 | none                  | shift scarcity    | labels                  | Roberts, Mani, Garg, Lipton. NeurIPS 2022
 annotate | labeling-instructions            | labeling-instructions   | LabelingInstructions             | class-labels boxes    | weak              | labels report           | Thaker et al.
 annotate | locle                            | locle                   | Locle                            | none                  | scarcity weak     | labels classifier       | Zhang et al.
-annotate | labelled-flow-diffusion          | noisy-local-clustering  | LabelledFlowDiffusion            | class-labels          | noise             | labels                  | De Luca, Fountoulakis, Yang. ICML 2024
 annotate | organ-mask-filters               | ukbob                   | OrganMaskFilters                 | masks                 | noise             | labels                  | Bourigault et al.
 annotate | point-to-rotated-box             | ssp                     | PointToRotatedBox                | points                | weak              | labels detector         | SSP
 annotate | pseudo-box-mining                | marvelovd               | PseudoBoxMining                  | boxes                 | weak partial      | labels detector         | MarvelOVD
