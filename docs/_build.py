@@ -321,6 +321,8 @@ def fill(markdown: str, *, up: str) -> str:
             return method_rows(methods(verb=word), up=up)
         if name == "options":
             return options(word)
+        if name == "record":
+            return record_page(place) if (place := RESULTS / f"{word}.json").exists() else "Nothing has been measured yet."
         return {"by-labels": by_labels, "by-flaw": by_flaw, "verdicts": verdicts}[name](up)
 
     return PLACE.sub(part, markdown)
@@ -338,6 +340,7 @@ def navigation() -> list[dict[str, Any]]:
             "Reference": [
                 {"Command line": "command-line.md"},
                 {"Data formats": "data-formats.md"},
+                {"Judges": "judges.md"},
                 {"Results and saving": "results.md"},
                 {"How errors look": "errors.md"},
                 {"Honest benchmarks": "benchmarks.md"},
