@@ -9,7 +9,6 @@ from labelwright._index import METHODS
 from labelwright.registry import VERBS, Entry
 
 ROWS = """
-audit    | judge-ensemble                   | llm-label-errors        | JudgeEnsemble                    | class-labels votes    | noise             | findings labels         | Nahum et al. arXiv:2410.18889
 audit    | decontaminator                   | llm-decontaminator      | Decontaminator                   | none                  | leak              | findings selection      | Yang et al. 2023. arXiv:2311.04850
 annotate | bag-belief-propagation           | llp-bp                  | BagBeliefPropagation             | proportions           | weak              | labels classifier       | Havaldar et al. ICLR 2024
 annotate | latent-label-shift               | ddfa                    | LatentLabelShift                 | none                  | shift scarcity    | labels                  | Roberts, Mani, Garg, Lipton. NeurIPS 2022

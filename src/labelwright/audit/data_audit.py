@@ -12,17 +12,19 @@ from labelwright import check
 from labelwright.audit import classes, duplicates, groups, images, outliers, tables
 from labelwright.audit.found import Found
 from labelwright.audit.joining import joined
+from labelwright.audit.judge_ensemble.method import JudgeEnsemble, provenance_of
 from labelwright.audit.label_error_finder import LabelErrorFinder
 from labelwright.data import Dataset, LazyInputs, Texts
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels, MultiLabels, SoftLabels
 from labelwright.registry import Auditor, Flaw, Have, Want, register
-from labelwright.results import Audit, Provenance
+from labelwright.results import Audit
 from labelwright.stats.intervals import wilson
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from labelwright.judges.base import Judge
     from labelwright.signals import Signals
 
 __all__ = ["ISSUES", "DataAudit"]
@@ -40,6 +42,8 @@ ISSUES = (
     "blurred",
     "odd_aspect",
 )
+JUDGED = "judge_disagreement"
+"""Looked for where judges are named, and only there."""
 IMAGE_ISSUES = ("dark", "blank", "blurred", "odd_aspect")
 LEAST_ROWS = 20
 """Below so many rows neither cross-validation nor distances between neighbours say anything."""
@@ -62,13 +66,17 @@ class DataAudit(Auditor):
     """Everything that can be wrong: wrong labels, duplicates and leaks, outliers, odd images, gaps, unequal classes and groups."""
 
     only: tuple[str, ...] = ()
-    """Issues to look for; all where empty: label_error, exact_duplicate, near_duplicate, split_leak, outlier, class_imbalance, missing_values, dark, blank, blurred, odd_aspect."""
+    """Issues to look for; all where empty: label_error, exact_duplicate, near_duplicate, split_leak, outlier, class_imbalance, missing_values, dark, blank, blurred, odd_aspect; judge_disagreement with judges."""
     skip: tuple[str, ...] = ()
     """Issues to leave out."""
     folds: int = 5
     """Folds of the cross-validation that makes probabilities where none are given, >= 2."""
     against: str | None = None
     """A second dataset (its path or built-in name), whose examples must not occur in this one: leaks are looked for."""
+    judges: str | tuple[Judge, ...] | None = None
+    """YAML file of judges (language models, classifiers, people) who look at every label too; issue judge_disagreement. More settings: audit judge-ensemble."""
+    second: str | None = None
+    """Column with the second text, where the judges compare pairs of texts."""
     near: float = duplicates.RATIO
     """Most that near duplicates may be apart, as a share of the usual distance to the nearest neighbour, in (0, 1]."""
     cosine: float = duplicates.COSINE
@@ -91,8 +99,10 @@ class DataAudit(Auditor):
     def __post_init__(self) -> None:
         for name in ("only", "skip"):
             words = tuple(getattr(self, name))
-            object.__setattr__(self, name, tuple(check.one_of(name, w.replace("-", "_"), ISSUES) for w in words))
+            object.__setattr__(self, name, tuple(check.one_of(name, w.replace("-", "_"), (*ISSUES, JUDGED)) for w in words))
         check.integer("folds", self.folds, low=2)
+        if self.judges is None and (JUDGED in self.only or self.second is not None):
+            raise InputError("judge_disagreement and second need judges.", hint="Name their file with --judges FILE.")
         for name in ("near", "cosine"):
             check.in_range(name, getattr(self, name), low=0, high=1, closed="right")
         for name in ("rare", "missing", "dark", "blank"):
@@ -106,15 +116,17 @@ class DataAudit(Auditor):
     @property
     def issues(self) -> tuple[str, ...]:
         """What is looked for."""
-        return tuple(i for i in ISSUES if (not self.only or i in self.only) and i not in self.skip)
+        every = (ISSUES[0], *((JUDGED,) if self.judges is not None else ()), *ISSUES[1:])
+        return tuple(i for i in every if (not self.only or i in self.only) and i not in self.skip)
 
     def audit(self, data: Dataset, *, signals: Signals | None = None, seed: int) -> Audit:
         """Findings of all checks that can run.
 
-        Issue ``label_error`` has one row for every example, the others only rows worth listing. Facts: `checked` (issues that
+        Issues ``label_error`` and, with judges, ``judge_disagreement`` have one row for every example, the others only rows worth
+        listing. Facts: `checked` (issues that
         were looked for), `skipped` (issue -> why it could not be), `counts` (flagged by issue), `noise_rate` and its
         `noise_rate_interval`, `classes`, `given_if_true`, `true_if_given`, `confused_pairs`, `overlapping_classes`, `agreement` (share of labels the model predicts: where it is low, the noise rate is too high), `probabilities` and
-        whether they are `out_of_sample`, `embeddings`, `groups`, `constant_column`, and one entry for each issue that has facts of its own.
+        whether they are `out_of_sample`, `embeddings`, `groups`, `constant_column`, `judges` (see :class:`~labelwright.audit.JudgeEnsemble`), and one entry for each issue that has facts of its own.
 
         Raises
         ------
@@ -151,6 +163,7 @@ class _Run:
 
         checks: dict[str, Callable[[], Found | None]] = {
             "label_error": self.label_errors,
+            JUDGED: self.judged,
             "exact_duplicate": self.exact,
             "near_duplicate": self.near,
             "split_leak": self.leaks,
@@ -162,7 +175,7 @@ class _Run:
             "blurred": self.blurred,
             "odd_aspect": lambda: images.odd_aspect(self.looks(), self.method.aspect),
         }
-        for issue in self.method.issues:
+        for issue in sorted(self.method.issues, key=lambda i: i != JUDGED):  # judges that cannot be asked stop it at once
             try:
                 found = checks[issue]()
             except _Cannot as reason:
@@ -171,6 +184,7 @@ class _Run:
             self.checked.append(issue)
             if found is not None:
                 self.add(found)
+        self.checked.sort(key=self.method.issues.index)
         findings = pl.concat(self.frames) if self.frames else _empty(self.data)
         flagged = dict.fromkeys(self.checked, 0)
         for issue, count in findings.group_by("issue").agg(pl.col("flagged").sum()).iter_rows():
@@ -181,7 +195,7 @@ class _Run:
             "counts": flagged,
             "embeddings": self.signals.embeddings_source,
         }
-        return Audit(findings=findings, facts=facts, provenance=Provenance.of(self.method, self.data, seed=self.seed))
+        return Audit(findings=findings, facts=facts, provenance=provenance_of(self.method, self.data, self.method.judges, seed=self.seed))
 
     def add(self, found: Found) -> None:
         """Rows of a check into the findings, its facts under the issue's name."""
@@ -228,6 +242,19 @@ class _Run:
         self.skipped |= {f"quality by {name}": reason for name, reason in left.items()}
         if columns:
             self.facts["groups"] = {name: groups.group_quality(flagged, known, column) for name, column in columns.items()}
+
+    def judged(self) -> None:
+        """Rows for every example: what a panel of judges says about its label."""
+        import polars as pl
+
+        if not isinstance(self.data.labels, ClassLabels):
+            raise _Cannot(
+                "the dataset has no labels" if self.data.labels is None else f"{self.data.labels.kind} name no class for an example"
+            )
+        panel = JudgeEnsemble(judges=self.method.judges, second=self.method.second)
+        part = panel.audit(self.data, seed=self.seed)
+        self.frames.append(part.findings.with_columns(issue=pl.lit(JUDGED)))
+        self.facts |= {k: part.facts[k] for k in ("judges", "judge_seconds")}
 
     def imbalance(self) -> Found:
         labels = self.data.labels

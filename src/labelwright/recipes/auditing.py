@@ -49,7 +49,8 @@ def audit(run: Session) -> Written:
     if judged:
         check_classes(data, method)
     run.begin(data=data)
-    if judged and data.kind == "images" and (signals is None or signals.probs is None) and int(data.known.sum()) >= LEAST_LABELLED:
+    modelled = judged and getattr(method, "needs_probs", True)
+    if modelled and data.kind == "images" and (signals is None or signals.probs is None) and int(data.known.sum()) >= LEAST_LABELLED:
         signals = trained_signals(run, data, signals, folds=getattr(method, "folds", FOLDS))
     result: Audit = method.audit(data, signals=signals, seed=step.seed)  # type: ignore[attr-defined]
     summary = summary_of(result, len(data))
@@ -63,10 +64,53 @@ def audit(run: Session) -> Written:
         if summary["issues"].get("label_error", {}).get("flagged") and not bare(data):
             (run.partial / "review.csv").unlink(missing_ok=True)  # of an attempt that stopped while writing
             write_review(result, data, run.partial / "review.csv")
+        if "judges" in result.facts and not bare(data):
+            ask_experts(result, data, run)
     lines = lines_of(result, summary)
+    lines = (*lines[:-1], *lines_of_judges(result), lines[-1])
     if judged and data.labels is None:
         lines = (*lines, "No labels were found, so none were judged. Name their column with --labels COLUMN.")
     return Written(summary=summary, lines=lines, exceeded=exceeded, status=str(result.status))
+
+
+def ask_experts(result: Audit, data: Dataset, run: Session) -> None:
+    """``experts.csv``: what judges dispute and a random check of the rest, for experts to answer blindly."""
+    import polars as pl
+
+    from labelwright.audit.judge_ensemble.experts import blind_questions
+    from labelwright.judges import write_questions
+
+    issue = "judge_disagreement" if run.step.method == WHOLE_AUDIT else "label_error"
+    disputed = result.findings.filter((pl.col("issue") == issue) & pl.col("suggested").is_not_null() & pl.col("given").is_not_null())
+    wanted = [*disputed.get_column("id").to_list(), *result.facts["judges"]["random_check"]]
+    ids, items = blind_questions(data, wanted, second=run.step.values.get("second"), seed=run.step.seed)
+    (run.partial / "experts.csv").unlink(missing_ok=True)  # of an attempt that stopped while writing
+    write_questions(run.partial / "experts.csv", ids, items, result.facts["judges"]["classes"])
+
+
+def lines_of_judges(result: Audit) -> tuple[str, ...]:
+    """What the judges answered and what it cost, for people; nothing where no judge was asked."""
+    if "judges" not in result.facts:
+        return ()
+    section = result.facts["judges"]
+    members, cost = section["members"], section["cost"]
+    answered = sum(m["answered"] for m in members)
+    money = f", {cost['money']:.4g} money" if cost["money"] else ""
+    spent = (
+        f" {cost['calls']:,} calls{money}; {cost['without_call']:,} answers from the store."
+        if cost["calls"] or cost["without_call"]
+        else ""
+    )
+    lines = [f"Judges: {len(members)}; {answered:,} of {cost['judgements']:,} questions answered.{spent}"]
+    reasons: dict[str, int] = {}
+    for why, count in (pair for m in members for pair in m["reasons"].items()):
+        reasons[why] = reasons.get(why, 0) + count
+    lines += [f"  unknown: {count:,} {why}" for why, count in sorted(reasons.items(), key=lambda kv: -kv[1])[:3]]
+    if cost["saved_judgements"]:
+        lines.append(f"  the first judge settled the rest: {cost['saved_share']:.1%} of all questions were not asked")
+    if not section["judged"]:
+        lines.append("  No label was judged: nothing is known about any of them.")
+    return tuple(lines)
 
 
 def issues_of(method: Method) -> tuple[str, ...]:
@@ -188,7 +232,7 @@ def write_pages(result: Audit, data: Dataset, run: Session, summary: Mapping[str
         (run.partial / "label.md").write_text(label.to_markdown(), encoding="utf-8")
     else:
         record = croissant(data, run.partial / "findings.parquet", summary)
-        if run.step.method in (WHOLE_AUDIT, LABELS_ONLY) or result.findings.height:
+        if run.step.method in (WHOLE_AUDIT, LABELS_ONLY) or "judges" in result.facts or result.findings.height:
             page = audit_page(result, data=data, command=command, next=next_steps(result, run))
         else:
             verdict = "; ".join(line.strip() for line in lines_of(result, summary)[1:-1]) + "."
@@ -214,6 +258,21 @@ def next_steps(result: Audit, run: Session) -> tuple[tuple[str, str], ...]:
             ("Train on the corrected data.", f"labelwright learn cross-entropy {corrected} --test TEST_DATA"),
             ("Or learn in spite of the wrong labels.", f"labelwright learn elr {source} --test TEST_DATA"),
         ]
+    if result.counts().get("judge_disagreement"):
+        command = (
+            f"labelwright annotate correct {source} --findings {folder} --issue judge_disagreement --threshold 0.95 --out {folder}-judged"
+        )
+        rows.append(("Take what the judges say with a confidence of 0.95 or more.", command))
+    if "judges" in result.facts and "rate" not in result.facts["judges"]:
+        judges = ["--judges", str(step.values["judges"])] if step.values.get("judges") else []
+        second = ["--second", str(step.values["second"])] if step.values.get("second") else []
+        own = (
+            step.command()
+            if step.method != WHOLE_AUDIT
+            else shlex.join(["labelwright", "audit", "judge-ensemble"]) + f" {source} {shlex.join([*judges, *second])}"
+        )
+        again = f"{own} --gold {folder}/experts.csv --out {folder}-measured"
+        rows.append(("Let experts fill in experts.csv (column label), then measure precision and the error rate.", again))
     return (*rows, ("Repeat the audit and compare its figures.", f"labelwright rerun {folder}"))
 
 

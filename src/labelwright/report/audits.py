@@ -11,6 +11,7 @@ from labelwright.labels import ClassLabels
 from labelwright.report.charts import heat_map, histogram
 from labelwright.report.common import Commands, data_name, examples_of, fact_rows, is_wide, provenance
 from labelwright.report.examples import Showcase
+from labelwright.report.judged import judge_section
 from labelwright.report.page import compact, render, words
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SUSPECTS, SAMPLES, MORE = 36, 8, 200
 """Cards of the most suspicious labels; cards an other issue; rows in the list that follows the cards."""
 MEANING = {
     "label_error": "The given label contradicts what a model that never saw it predicts.",
+    "judge_disagreement": "Judges who did not see the label prefer another class.",
     "exact_duplicate": "The same content occurs more than once.",
     "near_duplicate": "Almost the same content occurs more than once.",
     "split_leak": "The same or almost the same content is in more than one split.",
@@ -35,6 +37,7 @@ MEANING = {
     "missing_values": "Many of its columns are empty.",
 }
 LABEL = "label_error"
+JUDGES = "judge-ensemble"
 OWN_SECTION = frozenset(
     {
         "noise_rate",
@@ -52,6 +55,8 @@ OWN_SECTION = frozenset(
         "groups",
         "skipped",
         "columns",
+        "judges",
+        "judge_seconds",
     }
 )
 
@@ -84,6 +89,8 @@ def audit_page(audit: Audit, *, command: str, data: Dataset | None = None, next:
         suspects=examples_of(_worst(labels, SUSPECTS), showcase),
         more=_worst(labels, SUSPECTS + MORE)[SUSPECTS:],
         wide=is_wide(data),
+        judges=judge_section(audit.facts),
+        modelled=LABEL in counts and audit.provenance.method != JUDGES,
         sections=_sections(audit, counts, showcase),
         classes=_class_rows(data, labels),
         groups=_groups(audit.facts.get("groups")),
