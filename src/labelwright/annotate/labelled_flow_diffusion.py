@@ -52,6 +52,7 @@ __all__ = ["NAMES", "LabelledFlowDiffusion"]
 NAMES = ("outside", "inside")
 """Classes of the annotation."""
 START = 2.0  # the growing scan begins with this many times what the seeds and their neighbours hold
+LEAST = 1.5  # but in a small graph with no more than half of it, and no less than so many times what the seeds themselves hold
 END = 0.5  # and ends where half of the component would be filled: beyond, the cluster is the larger side
 
 
@@ -161,7 +162,9 @@ class LabelledFlowDiffusion(Annotator):
         if self.size is not None:
             return alpha_scan(self.size * float(sinks[reached].mean()))
         near = np.unique(np.concatenate([seeds, graph.adjacency[seeds].indices]))
-        return growing_scan(START * float(sinks[near].sum()), END * float(sinks[reached].sum()))
+        limit = END * float(sinks[reached].sum())
+        start = max(min(START * float(sinks[near].sum()), limit), LEAST * float(sinks[seeds].sum()))
+        return growing_scan(start, limit)
 
     def _weighting(
         self, graph: Graph, plain: LocalGraph, given: Given, masses: tuple[float, ...], rng: np.random.Generator

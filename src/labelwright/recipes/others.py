@@ -9,6 +9,7 @@ import numpy as np
 
 from labelwright import check
 from labelwright.errors import InputError
+from labelwright.labels import ClassLabels
 from labelwright.recipes.learning import fit_of, net_of
 from labelwright.recipes.perform import Worker, Written, method_of
 from labelwright.recipes.session import Session, writing
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WORKERS"]
 
+FEW_CLASSES = 4  # up to so many are counted in the verdict
+
 
 def annotate(run: Session) -> Written:
     """Annotate the dataset of the step."""
@@ -28,8 +31,13 @@ def annotate(run: Session) -> Written:
     data, signals = signals_from(step, load_data(step))
     run.begin(data=data)
     result = method.annotate(data, signals=signals, seed=step.seed)  # type: ignore[attr-defined]
-    figures = {"n": len(data), "abstained": int(result.abstained.sum()), "mean_confidence": float(result.confidence.mean())}
-    return written(run, result, data, figures, f"{figures['n']:,} examples annotated, {figures['abstained']:,} left open.")
+    figures: dict[str, Any] = {"n": len(data), "abstained": int(result.abstained.sum()), "mean_confidence": float(result.confidence.mean())}
+    counts = ""
+    if isinstance(result.labels, ClassLabels):
+        figures["labels"] = dict(zip(result.labels.names, result.labels.counts().tolist(), strict=True))
+        if len(result.labels.names) <= FEW_CLASSES:
+            counts = ": " + ", ".join(f"{count:,} {name}" for name, count in figures["labels"].items())
+    return written(run, result, data, figures, f"{figures['n']:,} examples annotated{counts}, {figures['abstained']:,} left open.")
 
 
 def select(run: Session) -> Written:
