@@ -169,7 +169,7 @@ TOOL_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
 """Commands that are no verb and yet write an output folder."""
 HIDDEN_FIT = frozenset({"checkpoint", "device"})
 """Fields of the training recipe that have an argument of their own or belong to the output folder."""
-PATH_FIELDS = frozenset({"against", "gold", "judges", "models", "votes"})
+PATH_FIELDS = frozenset({"against", "definitions", "gold", "judges", "models", "side", "votes"})
 """Fields of methods that are places on disk, one or several."""
 WHOLE_AUDIT = "data-audit"
 """What ``audit`` runs without a METHOD."""

@@ -42,6 +42,7 @@ from labelwright.errors import InputError
 from labelwright.recipes.perform import Outcome, Written, perform, perform_once
 from labelwright.recipes.session import Session, write_json, writing
 from labelwright.recipes.steps import TOOL_ARGUMENTS, WHOLE_AUDIT, Step, options_of
+from labelwright.recipes.tags import words_of_cells
 from labelwright.registry import VERBS
 
 __all__ = ["Planned", "read_recipe", "run", "work"]
@@ -173,6 +174,8 @@ def _page(folder: Path, name: str) -> str:
 def _words(outcome: Outcome) -> str:
     """The outcome of a step in a few words."""
     figures = outcome.figures
+    if "map" in figures.get("test", {}):
+        return words_of_cells(figures["test"])
     if "test" in figures:
         return f"test accuracy {figures['test']['accuracy']:.1%} on {figures['test']['n']:,} examples"
     if "issues" in figures:

@@ -9,10 +9,12 @@ import numpy as np
 
 from labelwright import check
 from labelwright.errors import InputError
-from labelwright.labels import ClassLabels
+from labelwright.labels import ClassLabels, Labels
 from labelwright.recipes.perform import Written, method_of
 from labelwright.recipes.session import Session, writing
 from labelwright.recipes.sources import load_data, load_second
+from labelwright.recipes.steps import entry_of
+from labelwright.recipes.tags import aligned_cells, measure_cells, trained_labels, words_of_cells
 
 if TYPE_CHECKING:
     from labelwright.data import Dataset
@@ -35,9 +37,10 @@ def learn(run: Session) -> Written:
     resolve_device(step.values["device"])
     data, val, test = load_data(step), load_second(step, "val"), load_second(step, "test")
     val, test = node_rows(val, "val", step), node_rows(test, "test", step)
-    labels = data.class_labels()
+    labels = trained_labels(data, entry_of(step.verb, step.method).has)
     if test is not None:
-        aligned(test, labels.names, what="test")  # now, not after an hour of training
+        # now, not after an hour of training
+        (aligned if isinstance(labels, ClassLabels) else aligned_cells)(test, labels.names, what="test")
     for other in (val, test):
         if other is not None and len(other):
             same_form(data, other, seed=step.seed)
@@ -170,7 +173,7 @@ def held_out(data: Dataset, seed: int) -> int:
     from labelwright.training.prepare import VAL_FRACTION
 
     rows = np.flatnonzero(data.known & (data.weights > 0))
-    stub = Dataset(inputs=np.zeros((len(rows), 1)), labels=data.require_labels(ClassLabels).take(rows), ids=rows)
+    stub = Dataset(inputs=np.zeros((len(rows), 1)), labels=data.require_labels(Labels).take(rows), ids=rows)
     return len(split(stub, VAL_FRACTION, seed=seed)[1])
 
 
@@ -202,9 +205,11 @@ def aligned(test: Dataset, names: tuple[str, ...] | Any, *, what: str) -> np.nda
 
 
 def measure(learned: Learned, test: Dataset, *, batch_size: int = 512, device: str | None = None) -> dict[str, Any]:
-    """``{n, accuracy, ci95, balanced_accuracy, macro_f1}`` on the labelled rows of `test`."""
+    """``{n, accuracy, ci95, balanced_accuracy, macro_f1}`` on the labelled rows of `test`; of multi-labels what :func:`measure_cells` gives."""
     from labelwright.stats import metrics
 
+    if learned.outputs == "sigmoid":
+        return measure_cells(learned, test, batch_size=batch_size, device=device)
     truth = aligned(test, learned.names, what="test")
     known = truth >= 0
     rows = np.flatnonzero(known)
@@ -222,7 +227,9 @@ def measure(learned: Learned, test: Dataset, *, batch_size: int = 512, device: s
 
 def _lines(summary: dict[str, Any], learned: Learned) -> tuple[str, ...]:
     lines = []
-    if "test" in summary:
+    if "map" in summary.get("test", {}):
+        lines.append(f"{summary['method']}: {words_of_cells(summary['test'])}")
+    elif "test" in summary:
         t = summary["test"]
         low, high = t["ci95"]
         lines.append(

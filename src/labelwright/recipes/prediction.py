@@ -31,6 +31,8 @@ def predict(
 ) -> dict[str, Any]:
     """Write ``id, predicted, probability`` and one column ``p_<class>`` a class for every example; ``{"n", "out", "classes"}``.
 
+    A model of multi-labels predicts every class of probability 1/2 or more, joined by "; "; ``probability`` is the largest one.
+
     Raises
     ------
     InputError
@@ -56,7 +58,7 @@ def predict(
     if not len(examples):
         raise InputError(f"{data} holds no examples.")
     probs = learned.predict_proba(examples, batch_size=batch_size, device=place)
-    frame = _frame(examples.ids, probs, learned.names)
+    frame = _frame(examples.ids, probs, learned.names, several=learned.outputs == "sigmoid")
     partial = target.with_name(target.name + ".partial")
     try:
         with writing(target):
@@ -68,13 +70,14 @@ def predict(
     return {"n": len(examples), "out": str(target), "classes": list(learned.names)}
 
 
-def _frame(ids: np.ndarray, probs: np.ndarray, names: tuple[str, ...]) -> Any:
+def _frame(ids: np.ndarray, probs: np.ndarray, names: tuple[str, ...], *, several: bool) -> Any:
     import polars as pl
 
     best = probs.argmax(1)
+    table = np.array(names, dtype=object)
     columns: dict[str, Any] = {
         "id": ids,
-        "predicted": [names[j] for j in best.tolist()],
+        "predicted": ["; ".join(table[row]) for row in probs >= 0.5] if several else table[best].tolist(),
         "probability": probs[np.arange(len(best)), best],
     }
     return pl.DataFrame(columns | {f"p_{name}": probs[:, j] for j, name in enumerate(names)})

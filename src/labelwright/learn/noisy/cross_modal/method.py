@@ -26,7 +26,7 @@ not images; epochs are chosen on the noisy validation split.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -170,6 +170,10 @@ class CrossModalPrototypes(Learner):
         check.one_of("anchor_choice", self.anchor_choice, ("text", "random"))
         strong_view(self.strong, (3, 8, 8))
 
+    def recipe(self, general: Fit) -> Fit:
+        """Twice the epochs of a single training: they are shared out over the phases."""
+        return replace(general, epochs=2 * general.epochs)
+
     def learn(self, data: Dataset, net: NetFactory, *, val: Dataset | None = None, fit: Fit | None = None, seed: int) -> Learned:
         """Train through the five phases; see :class:`~labelwright.registry.Learner`.
 
@@ -180,7 +184,7 @@ class CrossModalPrototypes(Learner):
         """
         prepared = prepare(data, val, seed=seed, multi=True)
         side = None if self.anchor_choice == "random" else self._side(data, seed)
-        fit = default_fit(prepared) if fit is None else fit
+        fit = self.recipe(default_fit(prepared)) if fit is None else fit
         epochs, multi = epochs_of(self, fit.epochs), prepared.labels.ndim == 2
         size = min(self.queue, len(prepared.train))
         with seeded(seed):

@@ -90,8 +90,7 @@ def validate(net: nn.Module, val: TensorData) -> Mapping[str, float]:
     if val.labels.ndim == 1:
         return validation_accuracy(net, val)
     scores, cells = predict_logits(net, val.inputs).numpy(), val.labels.cpu().numpy()
-    rows = ~np.isnan(cells).any(1)  # average precision ranks all examples of a class: those with gaps are left out
-    value = mean_average_precision(cells[rows] == 1, scores[rows]).value if rows.any() else float("nan")
+    value = mean_average_precision(np.where(np.isnan(cells), -1, cells), scores).value
     return {"val_map": 0.0 if np.isnan(value) else value}
 
 

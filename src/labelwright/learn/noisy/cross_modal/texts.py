@@ -185,7 +185,7 @@ def embedded(texts: list[str], definitions: list[str], *, encoder: TextEncoder, 
     if clean:
         both = clean_texts(both)
         if not any(both[: len(texts)]):
-            raise InputError("No text holds a word once addresses, digits and short words are taken out.", hint="Use --no-clean.")
+            raise InputError("No text holds a word once addresses, digits and short words are taken out.", hint="Use --no-clean-text.")
     blank = [d for d, left in zip(definitions, both[len(texts) :], strict=True) if not left.strip()]
     if blank:
         raise InputError(
