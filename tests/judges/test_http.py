@@ -15,6 +15,9 @@ from nasty_server import Reply, chat, serving, token
 from labelwright.errors import InputError
 from labelwright.judges import Budget, HTTPJudge, Prices, classify, guesses, pair_prompt
 from labelwright.judges._replies import retry_after
+from labelwright.judges._sending import Pace
+
+pytest.importorskip("openai")  # and loaded before anything is timed
 
 ASK = classify(("minus", "plus"))
 SECRET = "sk-verysecret-0123456789"
@@ -140,17 +143,18 @@ def test_guesses_are_sampled_and_voted():
         Reply({"error": "overloaded"}, status=503),
         Reply("<html>", status=500, headers={"content-type": "text/html"}),
         Reply({}, status=429, headers={"retry-after": "0"}),
-        Reply(chat("1"), delay=0.6),
+        Reply(chat("1"), delay=1.2),
     ],
     ids=["dropped", "cut", "malformed", "list", "no-choices", "no-text", "503", "500", "429", "slow"],
 )
 def test_a_fault_that_passes_is_overcome_and_one_that_stays_is_unknown(fault):
+    patience = 0.5 if fault.delay else 10
     with serving(lambda p, n: fault if n < 2 else plus(p, n)) as (url, log):
-        verdicts = judge_at(url, retries=2, timeout=0.3).judge(["x"])
+        verdicts = judge_at(url, retries=2, timeout=patience).judge(["x"])
         assert verdicts.labels.tolist() == [1]
         assert (verdicts.calls, len(log.requests)) == (3, 3)
     with serving(lambda p, n: fault) as (url, log):
-        verdicts = judge_at(url, retries=1, timeout=0.3).judge(["x"])
+        verdicts = judge_at(url, retries=1, timeout=patience).judge(["x"])
         assert not verdicts.known.any()
         assert "2 times" in verdicts.reason[0]
         assert len(log.requests) == 2
@@ -179,27 +183,31 @@ def test_retry_after_in_all_its_forms():
 def test_pauses_between_tries_double():
     with serving(lambda p, n: Reply({}, status=500)) as (url, log):
         judge_at(url, retries=3, backoff=0.1).judge(["x"])
-    gaps = np.diff(log.times)
-    np.testing.assert_array_less([0.1, 0.2, 0.4], gaps)
-    np.testing.assert_array_less(gaps, [0.3, 0.4, 0.6])
+    np.testing.assert_array_less([0.1, 0.2, 0.4], np.diff(log.times))
+    assert log.times[-1] - log.times[0] < 3
 
 
 def test_requests_run_side_by_side_up_to_the_bound():
     def slow(payload, n):
-        return Reply(plus(payload, n), delay=0.05)
+        return Reply(plus(payload, n), delay=0.1)
 
     with serving(slow) as (url, log):
         start = time.monotonic()
         assert judge_at(url, concurrency=8).judge([f"t{i}" for i in range(40)]).known.all()
-        assert time.monotonic() - start < 40 * 0.05 / 2  # 8 at a time: a quarter of a second and the connections; one by one two
+        assert time.monotonic() - start < 40 * 0.1 / 1.5  # one by one it would be 4 seconds, 8 at a time half a second
         assert 4 <= log.most_busy <= 8
 
 
 def test_the_rate_limit_spaces_requests():
     with serving(plus) as (url, log):
         judge_at(url, per_minute=1200, concurrency=8).judge([f"t{i}" for i in range(9)])
-    assert log.times[-1] - log.times[0] >= 8 * 0.05 - 0.02
-    assert max(np.histogram(np.array(log.times) - log.times[0], bins=np.arange(0, 1, 0.2))[0]) <= 5
+    assert log.times[-1] - log.times[0] >= 0.3
+    pace = Pace(1200)
+    waits = [pace.turn() for _ in range(9)]
+    np.testing.assert_allclose(np.diff(waits), 0.05, atol=0.01)
+    pace.hold(2)
+    assert 1.9 < pace.turn() <= 2
+    assert [Pace(math.inf).turn() for _ in range(3)] == [0, 0, 0]
 
 
 def test_answers_belong_to_their_items_whatever_the_order_they_come_in():
