@@ -25,7 +25,19 @@ from labelwright.errors import LabelwrightError, OutputError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["cannot_write", "full_disk", "plain", "whole_folder", "write_csv", "write_json", "write_parquet", "writing"]
+__all__ = [
+    "cannot_write",
+    "full_disk",
+    "json_bytes",
+    "json_text",
+    "plain",
+    "require_room",
+    "whole_folder",
+    "write_csv",
+    "write_json",
+    "write_parquet",
+    "writing",
+]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WRITERS = ("polars", "pyarrow", "safetensors")
@@ -57,10 +69,44 @@ def plain(value: Any) -> Any:
     return getattr(value, "__qualname__", repr(value))
 
 
+def json_text(value: Any) -> str:
+    """`value` as indented JSON with sorted keys."""
+    return json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def json_bytes(value: Any) -> int:
+    """Size of the file that :func:`write_json` makes of `value`, in bytes."""
+    return len(json_text(value).encode())
+
+
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented JSON with sorted keys, UTF-8."""
     with writing(path):
-        path.write_text(json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json_text(value), encoding="utf-8")
+
+
+def require_room(folder: str | Path, nbytes: int, *, what: str, hint: str = ELSEWHERE) -> None:
+    """Refuse work whose files, `nbytes` in all, will not fit the disk of `folder` (which need not exist yet).
+
+    Raises
+    ------
+    OutputError
+        If less is free; nothing has been written then.
+    """
+    place = Path(folder).expanduser().absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if nbytes > free:
+        raise OutputError(f"{what} takes {_size(nbytes)}, and the disk of {folder} has {_size(free)} left.", hint=hint)
+
+
+def _size(nbytes: int) -> str:
+    value, units = float(nbytes), iter(("bytes", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while value >= 1000 and unit != "TB":
+        value, unit = value / 1000, next(units)
+    return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:

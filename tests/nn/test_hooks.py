@@ -72,7 +72,7 @@ def test_the_gradient_of_the_penalty_is_right():
         step = torch.zeros_like(x)
         step[place] = 1e-6
         slope = (penalty(x.detach() + step) - penalty(x.detach() - step)) / 2e-6
-        assert float(slope) == pytest.approx(float(grad[place]), rel=1e-5, abs=1e-9)
+        assert slope.item() == pytest.approx(float(grad[place]), rel=1e-5, abs=1e-9)
 
 
 def test_layers_of_a_single_pixel_can_be_skipped_and_nets_without_batchnorm_are_refused():

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["batch_statistics", "batchnorm_layers", "freeze_batchnorm"]
+__all__ = ["batch_statistics", "batchnorm_layers", "evaluation", "freeze_batchnorm"]
 
 
 def batchnorm_layers(net: nn.Module) -> list[tuple[str, nn.modules.batchnorm._BatchNorm]]:
@@ -29,21 +29,30 @@ def freeze_batchnorm(net: nn.Module) -> nn.Module:
 
 
 @contextmanager
+def evaluation(net: nn.Module) -> Iterator[nn.Module]:
+    """`net` in evaluation mode; each module's own mode is restored. Gradients are left as they are, so outputs may enter a loss."""
+    modes = [(m, m.training) for m in net.modules()]
+    net.eval()
+    try:
+        yield net
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[nn.Module]:
     """`net` in evaluation mode, but for its BatchNorm layers, which normalise by the batch at hand.
 
     Running statistics are neither read nor moved, and dropout stays off: what ``net.train()`` would get wrong. All modes
     are restored.
     """
-    modes = [(m, m.training) for m in net.modules()]
     layers = [(m, m.track_running_stats) for _, m in batchnorm_layers(net)]
-    net.eval()
-    for layer, _ in layers:
-        layer.training, layer.track_running_stats = True, False
-    try:
-        yield net
-    finally:
-        for layer, tracked in layers:
-            layer.track_running_stats = tracked
-        for module, training in modes:
-            module.training = training
+    with evaluation(net):
+        for layer, _ in layers:
+            layer.training, layer.track_running_stats = True, False
+        try:
+            yield net
+        finally:
+            for layer, tracked in layers:
+                layer.track_running_stats = tracked
