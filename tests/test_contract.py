@@ -59,7 +59,7 @@ def apply(method: Any, data: Dataset, *, seed: int = 0) -> Any:
     from labelwright.training import Fit
 
     fit = Fit(epochs=2, batch_size=32, optimizer="adamw", lr=1e-3)
-    net = net_named("mlp", hidden=(16,))
+    net = net_named("gcn", hidden=16) if data.kind == "nodes" else net_named("mlp", hidden=(16,))
     match method.verb:
         case "learn":
             return method.learn(data, net, fit=fit, seed=seed)
@@ -85,7 +85,9 @@ def same(a: Any, b: Any) -> None:
     untimed = [{k: v for k, v in plain(r.facts).items() if "seconds" not in k} for r in (a, b)]
     assert untimed[0] == untimed[1]
     if isinstance(a, Learned):
-        points = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
+        points: Any = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
+        if a.featuriser.kind == "nodes":
+            points = node_dataset(Graph(adjacency=adjacency(np.array([[0, 1], [2, 3], [3, 4]]), 7), features=points))
         assert np.array_equal(a.predict_proba(points), b.predict_proba(points))
         assert a.names == b.names
 

@@ -306,6 +306,30 @@ METHODS: list[Entry] = [
         ),
     ),
     Entry(
+        name='error-resilient-graph',
+        verb='learn',
+        sheet='erase',
+        title='ErrorResilientGraph',
+        has=('class-labels',),
+        flaw=('noise',),
+        gives=('classifier', 'labels', 'findings'),
+        paper='Chen et al., ERASE: Error-Resilient Representation Learning on Graphs for Label Noise Tolerance, CIKM 2024, arXiv:2312.08852',
+        summary='Node classification with wrong labels: near-orthogonal classes, and corrected labels for all nodes; tune `beta` first.',
+        domain='graphs',
+        target='labelwright.learn.noisy.erase:ErrorResilientGraph',
+        options=(
+            Option(name='alpha', type=float, default=0.6, help="Share of its belief a node keeps at each step of spreading, in [0, 1]. With `fan_out`, as in the paper's large-graph form, the weight of what arrives from neighbours. Paper: 0.6, CoraFull 0.7."),
+            Option(name='beta', type=float, default=0.6, help='Weight of the given labels against the similarity to prototypes, in [0, 1]. Paper: 0.6, CiteSeer and CoraFull 0.7.'),
+            Option(name='steps', type=int, default=5, help='Steps of spreading, >= 0. Paper: Cora 5, CiteSeer 4, PubMed 3, CoraFull 2, ogbn-arxiv 50.'),
+            Option(name='epsilon', type=float, default=0.05, help='Squared precision of the coding rates, > 0. Paper: 0.05, CiteSeer 0.4, CoraFull 0.01.'),
+            Option(name='gamma1', type=float, default=1.0, help='Weight of the rate of the classes, > 0.'),
+            Option(name='gamma2', type=float, default=2.0, help='Weight of the rate of all nodes, >= 0. Paper: 2, PubMed 3.'),
+            Option(name='dim', type=int, default=512, help='Dimensions of an embedding.'),
+            Option(name='head_every', type=int, default=5, help='Epochs between two fits of the linear classifier, by whose accuracy on validation labels the best epoch is found.'),
+            Option(name='fan_out', type=int, default=0, help='Neighbours drawn a node and layer, for graphs too large to pass through whole: 5, say. 0: the whole graph at every step.'),
+        ),
+    ),
+    Entry(
         name='nested-coteaching',
         verb='learn',
         sheet='nested-coteaching',
@@ -377,4 +401,4 @@ FIT: tuple[Option, ...] = (
     Option(name='checkpoint', type=str | None, default=None, help='Folder for a checkpoint after every epoch; a run with the same data and settings resumes from it exactly.'),
 )
 
-NETS: tuple[str, ...] = ('auto', 'compressed', 'convnet', 'ensemble', 'gat', 'gcn', 'gcnii', 'huggingface', 'mixture', 'mlp', 'preact-resnet', 'resnet', 'sage', 'wide-resnet')
+NETS: tuple[str, ...] = ('auto', 'compressed', 'convnet', 'embedding', 'ensemble', 'gat', 'gcn', 'gcnii', 'huggingface', 'mixture', 'mlp', 'preact-resnet', 'resnet', 'sage', 'wide-resnet')

@@ -34,7 +34,6 @@ condense | inter-class-compensator          | infer                   | InterCla
 condense | non-critical-region              | nrr-dd                  | NonCriticalRegionRefinement      | class-labels          | size              | condensed               | NRR-DD
 condense | label-lightening                 | hello                   | LabelLightening                  | class-labels          | size              | condensed               | HeLlO
 condense | prune-combine-augment            | pca                     | PruneCombineAugment              | class-labels          | size              | condensed               | PCA
-learn    | error-resilient-graph            | erase                   | ErrorResilientGraph              | class-labels          | noise             | classifier              | ERASE
 learn    | simclr-v2                        | simclrv2                | SimCLRv2                         | class-labels          | scarcity          | classifier encoder      | Chen et al. NeurIPS 2020. arXiv:2006.10029
 learn    | shrinkmatch                      | shrinkmatch             | ShrinkMatch                      | class-labels          | scarcity          | classifier              | Yang et al. ICCV 2023
 learn    | fixmatch                         | shrinkmatch             | FixMatch                         | class-labels          | scarcity          | classifier              | Sohn et al. NeurIPS 2020

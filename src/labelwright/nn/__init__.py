@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labelwright.nn.defaults import AutoNet, default_net, resolved
+from labelwright.nn.embedding import Embedding, EmbeddingNet
 from labelwright.nn.ensembles import Ensemble, EnsembleNet, Mixture, MixtureNet
 from labelwright.nn.factories import NETS, NetFactory, factory_from, join_head, net_named, network, seeded, spec_of, split_head
 from labelwright.nn.gcnii import GCNII
@@ -18,6 +19,8 @@ __all__ = [
     "NETS",
     "AutoNet",
     "ConvNet",
+    "Embedding",
+    "EmbeddingNet",
     "Ensemble",
     "EnsembleNet",
     "GraphNet",

@@ -25,6 +25,7 @@ __all__ = ["GAT", "GCN", "GraphNet", "GraphSAGE", "HiddenNorm", "geometric"]
 
 HiddenNorm = Literal["none", "l1"]
 Activation = Literal["relu", "leaky-relu", "elu"]
+DropoutOn = Literal["layers", "input"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "leaky-relu": F.leaky_relu, "elu": F.elu}
 
 
@@ -54,10 +55,12 @@ class GraphNet(nn.Module):
         activation: Activation = "relu",
         norm: HiddenNorm = "none",
         weighted: bool = False,
+        dropout_on: DropoutOn = "layers",
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.name, self.dropout, self.activation, self.norm, self.weighted = name, dropout, activation, norm, weighted
+        self.dropout_on = dropout_on
 
     def forward(self, x: NodeTensor) -> Tensor:
         """Logits (N, C) of the nodes of `x`."""
@@ -67,7 +70,8 @@ class GraphNet(nn.Module):
             )
         graph, hidden = x.graph, x.graph.features
         for place, layer in enumerate(self.layers):
-            hidden = F.dropout(hidden, self.dropout, training=self.training)
+            if place == 0 or self.dropout_on == "layers":
+                hidden = F.dropout(hidden, self.dropout, training=self.training)
             hidden = layer(hidden, graph.edge_index, graph.weights) if self.weighted else layer(hidden, graph.edge_index)
             if place + 1 < len(self.layers):
                 hidden = ACTIVATIONS[self.activation](hidden)
@@ -124,11 +128,13 @@ class GAT:
     dropout: float = 0.5
     norm: HiddenNorm = "none"
     activation: Activation = "elu"
+    dropout_on: DropoutOn = "layers"
 
     def __post_init__(self) -> None:
         _checked(self)
         check.integer("heads", self.heads, low=1)
         check.one_of("activation", self.activation, ("relu", "leaky-relu", "elu"))
+        check.one_of("dropout_on", self.dropout_on, ("layers", "input"))
         if self.hidden % self.heads:
             raise InputError(f"hidden must be a multiple of heads; got {self.hidden} and {self.heads}.")
 
@@ -136,7 +142,7 @@ class GAT:
         pyg, widths = geometric(), _widths(self, num_classes, input_shape)
         layers = [pyg.GATConv(a, b // self.heads, heads=self.heads) for a, b in widths[:-1]]
         layers.append(pyg.GATConv(*widths[-1], heads=1))
-        return GraphNet(layers, name="gat", dropout=self.dropout, norm=self.norm, activation=self.activation)
+        return GraphNet(layers, name="gat", dropout=self.dropout, norm=self.norm, activation=self.activation, dropout_on=self.dropout_on)
 
 
 @network("sage")
