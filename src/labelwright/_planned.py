@@ -13,7 +13,6 @@ audit    | decontaminator                   | llm-decontaminator      | Decontam
 annotate | bag-belief-propagation           | llp-bp                  | BagBeliefPropagation             | proportions           | weak              | labels classifier       | Havaldar et al. ICLR 2024
 annotate | latent-label-shift               | ddfa                    | LatentLabelShift                 | none                  | shift scarcity    | labels                  | Roberts, Mani, Garg, Lipton. NeurIPS 2022
 annotate | labeling-instructions            | labeling-instructions   | LabelingInstructions             | class-labels boxes    | weak              | labels report           | Thaker et al.
-annotate | locle                            | locle                   | Locle                            | none                  | scarcity weak     | labels classifier       | Zhang et al.
 annotate | organ-mask-filters               | ukbob                   | OrganMaskFilters                 | masks                 | noise             | labels                  | Bourigault et al.
 annotate | point-to-rotated-box             | ssp                     | PointToRotatedBox                | points                | weak              | labels detector         | SSP
 annotate | pseudo-box-mining                | marvelovd               | PseudoBoxMining                  | boxes                 | weak partial      | labels detector         | MarvelOVD

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from labelwright import check
+from labelwright.data.graphs import GraphNodes
 from labelwright.errors import InputError
 from labelwright.judges.verdicts import Answer, Verdicts
 from labelwright.progress import track
@@ -136,7 +137,7 @@ def item_key(item: Any) -> str:
 
 
 def items_for(judge: Judge, data: Dataset, *, second: str | None = None) -> Sequence[Any]:
-    """What `judge` is asked about the examples of `data`: N texts (pairs with the column `second`), ids, or inputs.
+    """What `judge` is asked about the examples of `data`: N texts, those of the nodes for a graph (pairs with the column `second`), ids, or inputs.
 
     Raises
     ------
@@ -147,11 +148,16 @@ def items_for(judge: Judge, data: Dataset, *, second: str | None = None) -> Sequ
         return list(data.ids.tolist())
     if judge.takes == "inputs":
         return [data.inputs[i] for i in range(len(data))]
-    if data.kind != "texts":
+    if isinstance(data.inputs, GraphNodes) and data.inputs.graph.texts is not None:
+        texts = [data.inputs.graph.texts[node] for node in data.inputs.nodes]
+    elif data.kind == "texts":
+        texts = [str(data.inputs[i]) for i in range(len(data))]
+    else:
+        bare = data.kind == "nodes"
         raise InputError(
-            f"Judge {judge.name!r} reads texts; this dataset holds {data.kind}.", hint="Name the column of the texts when loading it."
+            f"Judge {judge.name!r} reads texts; this dataset holds {'nodes without texts' if bare else data.kind}.",
+            hint="Load a graph whose nodes have texts." if bare else "Name the column of the texts when loading it.",
         )
-    texts = [str(data.inputs[i]) for i in range(len(data))]
     if second is None:
         return texts
     check.known_word("column", second, data.columns, place="the dataset")

@@ -10,6 +10,7 @@ from labelwright.nn.gcnii import GCNII
 from labelwright.nn.graphs import GAT, GCN, GraphNet, GraphSAGE
 from labelwright.nn.hub import HuggingFace
 from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResNet
+from labelwright.nn.scaled import Scaled, ScaledNet
 
 __all__ = [
     "GAT",
@@ -31,6 +32,8 @@ __all__ = [
     "NetFactory",
     "PreActResNet",
     "ResNet",
+    "Scaled",
+    "ScaledNet",
     "WideResNet",
     "default_net",
     "factory_from",

@@ -106,15 +106,18 @@ class Finished:
     nets: tuple[Any, ...]
 
 
-def first_nodes(adjacency: sparse.csr_matrix, features: np.ndarray, count: int, classes: int, plan: Plan, *, seed: int) -> np.ndarray:
-    """The nodes asked about first, int64 (count,), best first."""
+def first_nodes(
+    adjacency: sparse.csr_matrix, features: np.ndarray, count: int, classes: int, plan: Plan, *, allowed: np.ndarray, seed: int
+) -> np.ndarray:
+    """The nodes asked about first, int64 (count,), best first, all of them `allowed` bool (V,)."""
+    places = np.flatnonzero(allowed)
     if plan.first == "random":
-        return np.sort(np.random.default_rng(seed).permutation(adjacency.shape[0])[:count])
+        return np.sort(np.random.default_rng(seed).permutation(places)[:count])
     smooth = smoothed(normalised(adjacency.astype(np.float64)), features, hops=plan.hops, alpha=plan.smoothing)
     vectors = leading_subspace(smooth, plan.rank, seed=seed)
     groups = round(plan.clusters_per_class * classes) or count
     scores, labels = closeness(vectors, max(1, min(groups, len(vectors))), seed=seed)
-    return choose(scores, labels, count, per_cluster=plan.per_cluster)
+    return places[choose(scores[places], labels[places], count, per_cluster=plan.per_cluster)]
 
 
 def rounds(
@@ -126,9 +129,11 @@ def rounds(
     plan: Plan,
     *,
     seed: int,
-    report: Callable[[Round], None] = lambda _: None,
+    allowed: np.ndarray | None = None,
 ) -> Finished:
     """Run all stages on a clean adjacency (V, V) and dense features (V, F); ``judges(stage)`` is who is asked, stage 1 being the first choice.
+
+    Nodes that are not `allowed` bool (V,) are neither asked about nor trained on.
 
     Raises
     ------
@@ -136,10 +141,11 @@ def rounds(
         If no answer gave a label, or all name one class: there is nothing to tell apart then.
     """
     nodes, classes = adjacency.shape[0], len(ledger.classes)
-    total = min(ledger.budget, nodes)
+    allowed = np.ones(nodes, dtype=bool) if allowed is None else allowed
+    total = min(ledger.budget, int(allowed.sum()))
     later = plan.stages - 1
     first = total if later == 0 else min(total, max(1, round(plan.first_share * total)))
-    answered = ledger.ask(judges(1), first_nodes(adjacency, features, first, classes, plan, seed=seed), stage=1)
+    answered = ledger.ask(judges(1), first_nodes(adjacency, features, first, classes, plan, allowed=allowed, seed=seed), stage=1)
     _something_to_learn(ledger)
     used, trust = np.full(nodes, UNKNOWN, dtype=np.int64), np.full(nodes, np.nan)
     dropped, refined = np.zeros(nodes, dtype=bool), np.zeros(nodes, dtype=bool)
@@ -162,7 +168,7 @@ def rounds(
         )
         if stage < plan.stages:
             share = -(-(total - int(ledger.asked.sum())) // (plan.stages - stage))  # what is left, in equal parts
-            free = (used == UNKNOWN) & ~ledger.asked
+            free = allowed & (used == UNKNOWN) & ~ledger.asked
             critical, confident = extremes(
                 mixed, graph, free, critical=share, confident=plan.confident if stage > 1 else 0, by_margin=plan.critical == "margin"
             )
@@ -176,7 +182,6 @@ def rounds(
                 if plan.keep_rewired and here.rewired is not None:
                     graph = here.rewired.adjacency
         done.append(here)
-        report(here)
     return Finished(used=used, trust=trust, dropped=dropped, refined=refined, probs=done[-1].mixed, rounds=tuple(done), nets=tuple(nets))
 
 
