@@ -169,9 +169,12 @@ def fit_of(step: Step, data: Dataset, val: Dataset | None, *, checkpoint: str | 
 def held_out(data: Dataset, seed: int) -> int:
     """Examples that training holds out for validation when none are given."""
     from labelwright.data import Dataset
+    from labelwright.data.inputs import Preprocessed
     from labelwright.data.splits import split
     from labelwright.training.prepare import VAL_FRACTION
 
+    if isinstance(data.inputs, Preprocessed):
+        return 0  # condensed examples
     rows = np.flatnonzero(data.known & (data.weights > 0))
     stub = Dataset(inputs=np.zeros((len(rows), 1)), labels=data.require_labels(Labels).take(rows), ids=rows)
     return len(split(stub, VAL_FRACTION, seed=seed)[1])

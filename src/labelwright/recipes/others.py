@@ -58,9 +58,10 @@ def condense(run: Session) -> Written:
     fit = fit_of(step, data, None, checkpoint=str(run.checkpoints))
     run.begin(data=data)
     result = method.condense(data, net_of(step.values.get("net")), per_class=per_class, fit=fit, seed=step.seed)  # type: ignore[attr-defined]
-    return written(
-        run, result, data, {"n": len(data), "condensed": len(result.labels)}, f"{len(data):,} examples condensed to {len(result.labels):,}."
-    )
+    sizes = result.nbytes
+    figures = {"n": len(data), "condensed": len(result.labels), "expanded": len(result), "bytes": sizes}
+    verdict = f"{len(data):,} examples condensed to {len(result.labels):,} ({sum(sizes.values()) / 1000:,.1f} kB with labels)."
+    return written(run, result, data, figures, verdict)
 
 
 def forget(run: Session) -> Written:

@@ -12,6 +12,7 @@ from labelwright.data import Dataset
 from labelwright.data.batch import TensorData
 from labelwright.data.featurise import Featuriser, fit_featuriser
 from labelwright.data.graphs import training_view
+from labelwright.data.inputs import Preprocessed
 from labelwright.data.node_batches import NodeTensor
 from labelwright.errors import InputError
 from labelwright.labels import UNKNOWN, ClassLabels, MultiLabels
@@ -48,7 +49,8 @@ def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: b
     """Featurise and split. The featuriser is fitted on `data` (inputs only, no labels).
 
     Without `val`, a stratified tenth of the labelled rows is held out, unless `hold_out` is False; rows of one ``group`` stay
-    on one side. With `multi`, multi-labels are taken beside class labels; rows without any known cell then count as unlabelled.
+    on one side. Of condensed examples, few as they are, none is held out. With `multi`, multi-labels are taken beside class
+    labels; rows without any known cell then count as unlabelled.
 
     Of a node-level dataset the column ``split`` decides which labels are seen at all: :mod:`labelwright.data.graphs`.
 
@@ -69,7 +71,7 @@ def prepare(data: Dataset, val: Dataset | None = None, *, seed: int, hold_out: b
     held: TensorData | None = None
     if val is not None:
         held = TensorData.of(featuriser.transform(val), _targets(_like(val, given)))
-    elif hold_out:
+    elif hold_out and not isinstance(data.inputs, Preprocessed):
         groups = {"group": data.columns["group"][rows]} if "group" in data.columns else {}
         stub = Dataset(inputs=np.zeros((len(rows), 1)), labels=given.take(rows), ids=rows, columns=groups)
         fit_part, held_part = stub.split(VAL_FRACTION, seed=seed)
