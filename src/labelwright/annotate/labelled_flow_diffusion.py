@@ -103,10 +103,10 @@ class LabelledFlowDiffusion(Annotator):
     """Cluster: the best prefix in order of falling potential, or all nodes with a potential."""
     clip: bool = False
     """Lower a mass that the seed's component cannot hold to 99 % of what it can, instead of refusing it."""
-    alpha: float = 0.05
+    alpha: float = 0.1
     """For pagerank: probability to return to the seed at a step, in (0, 1). Usual: 0.01 to 0.1."""
-    rho: float = 1e-6
-    """For pagerank: residual per degree at which pushing stops, > 0."""
+    rho: float = 1e-5
+    """For pagerank: residual per degree at which pushing stops, > 0. Smaller reaches farther."""
     pseudo: int = 50
     """For guess_from 'diffusion': examples of each side for the classifier, >= 1."""
     tol: float = 1e-4

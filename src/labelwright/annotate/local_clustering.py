@@ -286,8 +286,8 @@ def pagerank_cluster(
     graph: LocalGraph | Any,
     seeds: Iterable[int],
     *,
-    alpha: float = 0.05,
-    rho: float = 1e-6,
+    alpha: float = 0.1,
+    rho: float = 1e-5,
     solver: Solver = "hybrid",
     total_volume: float | None = None,
 ) -> Cluster:

@@ -135,8 +135,8 @@ def personalised_pagerank_push(
     graph: LocalGraph | Any,
     source: Mapping[int, float],
     *,
-    alpha: float = 0.05,
-    rho: float = 1e-6,
+    alpha: float = 0.1,
+    rho: float = 1e-5,
     solver: Solver = "hybrid",
     max_passes: int = MAX_PASSES,
 ) -> Diffusion:
