@@ -1,6 +1,10 @@
 """The queue of keys against a list, and its contrast against the formula."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,3 +71,24 @@ def test_bad_sizes():
         KeyQueue(0, 3)
     with pytest.raises(InputError, match="beside"):
         KeyQueue(4, 3, 1).push(unit(2), torch.ones(3, 1))
+
+
+SCRIPT = """
+import sys
+import torch
+from labelwright.nn.queue import gathered
+
+rank = int(sys.argv[1])
+torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}/meeting", rank=rank, world_size=2)
+rows = torch.arange(3 - rank)[:, None] + 10 * rank  # three rows, and two
+print(gathered(rows).flatten().tolist())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_gather_the_rows_of_both(tmp_path):
+    (tmp_path / "gather.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "gather.py")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    running = [subprocess.Popen([*command, str(r), str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment) for r in range(2)]
+    assert [p.communicate(timeout=120)[0].strip() for p in running] == ["[0, 1, 2, 10, 11]"] * 2

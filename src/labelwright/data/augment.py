@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from labelwright import check
 from labelwright.data.crops import BoxCrop, PatchShuffle, Roll
+from labelwright.data.disturb import Grey, Noise
 from labelwright.data.dsa import DSA
 from labelwright.data.mix import CutMix, Mixed, Mixup, blend
-from labelwright.data.resized import Grey, Noise, ResizedCrop
 from labelwright.data.strong import Affine, ColourJitter, RandAugment
 from labelwright.data.views import Compose, Crop, CropFlip, Cutout, Draws, Flip, Shift, View, WeakStrong
 
@@ -29,7 +29,6 @@ __all__ = [
     "Noise",
     "PatchShuffle",
     "RandAugment",
-    "ResizedCrop",
     "Roll",
     "Shift",
     "View",
@@ -50,8 +49,8 @@ VIEWS: dict[str, View] = {
     "resized-crop": BoxCrop(flip=0.5),
     "shift": Shift(),
     "strong": Compose((CropFlip(), RandAugment(), Cutout())),
-    "web-strong": Compose((ResizedCrop(low=0.2), Grey(), ColourJitter(), Flip())),
-    "web-weak": Compose((ResizedCrop(low=0.8), Flip())),
+    "web-strong": Compose((BoxCrop(scale=(0.2, 1.0), flip=0.5), Grey(), ColourJitter())),
+    "web-weak": BoxCrop(scale=(0.8, 1.0), flip=0.5),
 }
 """Views by the word that recipes and the command line use."""
 

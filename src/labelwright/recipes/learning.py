@@ -241,6 +241,10 @@ def _lines(summary: dict[str, Any], learned: Learned) -> tuple[str, ...]:
         )
     else:
         lines.append(f"{summary['method']}: trained. Give --test DATA to measure it.")
-    if learned.label_scores is not None:
+    actions = learned.facts.get("actions")
+    if isinstance(actions, dict):
+        told = ", ".join(f"{word.replace('_', ' ')} {count:,}" for word, count in actions.items())
+        lines.append(f"Training labels: {told}; row by row in examples.parquet, the new labels in labels.parquet.")
+    elif learned.label_scores is not None:
         lines.append("It also judged its training labels: examples.parquet and labels.parquet.")
     return (*lines, "Report: {out}/report.html", "Apply it: labelwright predict {out} DATA --out predictions.csv")

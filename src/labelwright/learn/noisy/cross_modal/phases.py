@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelwright.data.augment import Affine, ColourJitter, Compose, Mixup, Noise, View, named
+from labelwright import check
+from labelwright.data.augment import VIEWS, Affine, ColourJitter, Compose, Mixup, Noise, View
 from labelwright.errors import InputError
 from labelwright.labels import ClassLabels, MultiLabels
 from labelwright.learn.noisy.cross_modal.anchors import AnchorSelector, TextEnhancer, random_anchors
@@ -79,9 +80,10 @@ def epochs_of(method: CrossModalPrototypes, total: int) -> Epochs:
 def strong_view(name: str, input_shape: tuple[int, ...]) -> View:
     """The strong view called `name`; ``auto`` is a turn, a stretch and other colours for images, and noise for everything else."""
     if name != "auto":
+        check.known_word("strong", name, ["auto", "noise", *VIEWS], place="the views")
         if name != "noise" and len(input_shape) != 3:
             raise InputError(f"strong {name!r} is a view of images; the inputs have shape {input_shape}.", hint="Use auto or noise.")
-        return Noise() if name == "noise" else named(name)
+        return Noise() if name == "noise" else VIEWS[name]
     return Compose((Affine(), ColourJitter())) if len(input_shape) == 3 else Noise()
 
 
