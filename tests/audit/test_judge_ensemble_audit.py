@@ -9,6 +9,7 @@ from labelwright.audit.judge_ensemble import JudgeEnsemble
 from labelwright.audit.judge_ensemble.experts import blind_questions, random_check
 from labelwright.audit.judge_ensemble.mitigation import clean, random_flags, random_labels
 from labelwright.data import Dataset
+from labelwright.data.corrupt import symmetric
 from labelwright.data.inputs import Texts
 from labelwright.errors import InputError
 from labelwright.judges import Budget, CallableJudge
@@ -171,6 +172,15 @@ def test_files_of_probabilities_and_votes_are_judges(tmp_path):
     assert result.facts["judges"]["agreement"]["groups"]["judges"]["pairwise"] == 1
 
 
+def test_without_judges_a_cross_validated_model_stands_in_and_says_so():
+    data, truth = case()
+    result = JudgeEnsemble(theta=0.5).audit(data, seed=0)
+    assert result.facts["judges"]["stand_in"]
+    assert not JudgeEnsemble(judges=(reader("a"),)).audit(data, seed=0).facts["judges"]["stand_in"]
+    flagged, wrong = result.findings.get_column("flagged").to_numpy(), truth != data.labels.values
+    assert wrong[flagged].mean() > 0.9
+
+
 def test_probabilities_beside_judges_are_one_more_judge():
     data, truth = case()
     signals = Signals(probs=0.9 * np.eye(3)[truth] + 0.1 / 3, out_of_sample=True)
@@ -230,6 +240,15 @@ def test_random_controls_overlap_the_flags_by_chance_only():
     assert set(np.unique((other - y)[flagged] % 4)) == {1, 2, 3}
 
 
+def test_a_control_has_nothing_to_do_with_the_corruption_of_the_same_seed():
+    data, _ = case(1000, noise=0)
+    noisy, truth = symmetric(data, 0.15, seed=3)
+    result = JudgeEnsemble(judges=(reader("a"),)).audit(noisy, seed=3)
+    control = clean(noisy, result, how="flip", theta=0.8, control=True, seed=3)
+    assert control.changed.sum() == truth.changed.sum() == 150
+    assert (control.changed & truth.changed).sum() == pytest.approx(150 * 0.15, abs=4 * np.sqrt(150 * 0.15 * 0.85 * 0.85))
+
+
 # ---------------------------------------------------------------- experts and refusals
 
 
@@ -280,6 +299,8 @@ def test_data_and_judges_that_do_not_fit_are_refused(tmp_path):
         JudgeEnsemble(judges=(reader("j"),), sure=0.9).audit(data, seed=0)
     with pytest.raises(InputError, match="leaves nothing to find"):
         JudgeEnsemble(judges=(reader("j"),), scale="ordinal", gap=2).audit(data, seed=0)
+    with pytest.raises(InputError, match="smaller than this sample"):
+        JudgeEnsemble(judges=(reader("j"),), population=50).audit(data, seed=0)
     with pytest.raises(InputError, match="multi-labels"):
         JudgeEnsemble().audit(data.with_labels(MultiLabels(values=np.eye(3, dtype=np.int8)[truth], names=NAMES)), seed=0)
     with pytest.raises(InputError, match="has class-labels"):

@@ -93,6 +93,10 @@ def lines_of_judges(result: Audit) -> tuple[str, ...]:
     if "judges" not in result.facts:
         return ()
     section = result.facts["judges"]
+    if section["stand_in"]:
+        return (
+            "No judges were named: a cross-validated model of the labels stands in for them. Name judges with --judges FILE or --votes FILE.",
+        )
     members, cost = section["members"], section["cost"]
     answered = sum(m["answered"] for m in members)
     money = f", {cost['money']:.4g} money" if cost["money"] else ""

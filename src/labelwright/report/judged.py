@@ -24,6 +24,7 @@ def judge_section(facts: Mapping[str, Any]) -> dict[str, Any] | None:
         "members": [_member(m, seconds.get(m["name"])) for m in section["members"]],
         "money": any(m["cost"] for m in section["members"]),
         "cost": _cost(section["cost"]),
+        "stand_in": section.get("stand_in", False),
         "theta": number(section["theta"]),
         "bins": [_bin(b) for b in section["bins"] if b["disagree"]],
         "ordinal": any("closer" in b for b in section["bins"]),

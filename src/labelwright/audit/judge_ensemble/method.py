@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["JudgeEnsemble", "provenance_of"]
 
 ISSUE = "label_error"
+STAND_IN = "cross-validated model"
 
 
 @register(
@@ -137,7 +138,7 @@ class JudgeEnsemble(Auditor):
         outcome = self.outcome(data, signals=signals, seed=seed)
         own = outcome.votes.names if outcome.votes is not None else data.require_labels(ClassLabels).names
         findings = Audit.findings_frame(data, ISSUE, index=np.arange(len(data)), **outcome.rows(own))
-        section = outcome.facts() | {"cost": cost_of(outcome)}
+        section = outcome.facts() | {"cost": cost_of(outcome), "stand_in": outcome.members[0].name == STAND_IN}
         agrees = outcome.judged & ~outcome.disagrees
         section["random_check"] = data.ids[random_check(agrees, self.check_agreeing, seed=seed)].tolist()
         if self.gold is not None:
@@ -159,6 +160,11 @@ class JudgeEnsemble(Auditor):
         if self.sure is not None and len(judges) < 2:
             raise InputError("sure needs two judges at least: one that is asked first, and one to spare.")
         labels = panels.on_classes(labels, panels.common_classes(judges, labels)) if judges else labels
+        if self.population is not None and self.population < int(labels.known.sum()):
+            raise InputError(
+                f"population {self.population:,} is smaller than this sample of it, which has {int(labels.known.sum()):,} labelled examples.",
+                hint="Give the size of the whole set, or leave it out if this is all there is.",
+            )
         gap = self.gap if self.scale == "ordinal" else 0
         if gap >= labels.num_classes - 1:
             raise InputError(f"gap {gap} leaves nothing to find: the {labels.num_classes} classes are never further apart.")
@@ -223,7 +229,7 @@ class JudgeEnsemble(Auditor):
             raise InputError(f"The probabilities have {rows.shape[1]} columns, but the labels have {len(own)} classes.")
         probs = np.zeros((len(data), labels.num_classes))
         probs[:, [list(labels.names).index(name) for name in own]] = rows / rows.sum(1, keepdims=True)
-        name = "given probabilities" if have else "cross-validated model"
+        name = "given probabilities" if have else STAND_IN
         return [panels.Member(name=name, probs=probs, asked=np.ones(len(data), dtype=bool))]
 
 

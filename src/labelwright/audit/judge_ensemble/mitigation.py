@@ -25,6 +25,8 @@ __all__ = ["Clean", "Cleaned", "clean", "random_flags", "random_labels"]
 
 Clean = Literal["filter", "flip"]
 ISSUES = ("label_error", "judge_disagreement")
+STREAM = 0xC7A1
+"""Sets the draw of controls apart from the one that corrupted the labels: with one seed for both, the "random" rows would be the wrong ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +44,14 @@ def random_flags(eligible: Any, count: int, *, seed: int) -> np.ndarray:
     rows = np.flatnonzero(eligible)
     check.integer("count", count, low=0, high=len(rows))
     chosen = np.zeros(len(np.asarray(eligible)), dtype=bool)
-    chosen[np.random.default_rng(seed).permutation(rows)[:count]] = True
+    chosen[np.random.default_rng([seed, STREAM]).permutation(rows)[:count]] = True
     return chosen
 
 
 def random_labels(given: Any, changed: Any, num_classes: int, *, seed: int) -> np.ndarray:
     """Labels int64 (N,) in which each `changed` row takes one of the *other* classes at random."""
     y, c = np.asarray(given), np.asarray(changed, dtype=bool)
-    shift = np.random.default_rng(seed).integers(1, num_classes, len(y))
+    shift = np.random.default_rng([seed, STREAM, 1]).integers(1, num_classes, len(y))
     return np.where(c & (y >= 0), (y + shift) % num_classes, y)
 
 
