@@ -294,3 +294,35 @@ def test_several_labels_an_example(tmp_path):
 def test_bad_settings(bad):
     with pytest.raises(InputError, match=next(iter(bad))):
         CrossModalPrototypes(**bad)
+
+
+@pytest.mark.parametrize("stop", [30, 85])
+def test_a_run_that_was_interrupted_resumes_exactly(stop, tmp_path):
+    """In the vanilla phase or with prototypes: queue, slow copy and prototypes travel with the checkpoint."""
+    x, _, noisy, caption = planted(150)
+    data = Dataset(inputs=x, labels=ClassLabels(values=noisy, names=NAMES), columns={"caption": caption})
+    fit = Fit(epochs=10, batch_size=32, lr=0.05)
+    method = CrossModalPrototypes(definitions=WORDS, anchors=8, dim=8)
+    calls = 0
+
+    def factory(num_classes, input_shape, at=10**9):
+        class Fragile(torch.nn.Linear):
+            def forward(self, inputs):
+                nonlocal calls
+                calls += 1
+                if calls == at:
+                    raise KeyboardInterrupt
+                return super().forward(inputs)
+
+        return torch.nn.Sequential(Fragile(input_shape[0], 16), torch.nn.ReLU(), torch.nn.Linear(16, num_classes))
+
+    whole = method.learn(data, factory, fit=fit, seed=0)
+    assert calls > 95
+    calls = 0
+    fit = Fit(**{**vars(fit), "checkpoint": str(tmp_path)})
+    with pytest.raises(KeyboardInterrupt):
+        method.learn(data, lambda c, s: factory(c, s, at=stop), fit=fit, seed=0)
+    resumed = method.learn(data, factory, fit=fit, seed=0)
+    assert np.array_equal(resumed.predict_proba(x), whole.predict_proba(x))
+    assert resumed.to_frame().equals(whole.to_frame(), null_equal=True)
+    assert resumed.history == whole.history
