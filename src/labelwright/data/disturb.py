@@ -25,7 +25,7 @@ class Grey(View):
         check.in_range("p", self.p, low=0, high=1)
 
     def draw(self, shape: Sequence[int], generator: torch.Generator) -> Draws:
-        return {"grey": torch.rand(image_shape(shape)[0], generator=generator) < self.p}
+        return {"grey": torch.rand(image_shape(shape)[0], generator=generator, device=generator.device) < self.p}
 
     def apply(self, x: Tensor, draws: Draws) -> Tensor:
         return torch.where(draws["grey"].to(x.device)[:, None, None, None], x.mean(1, keepdim=True).expand_as(x), x)
@@ -45,10 +45,10 @@ class Noise(View):
         check.in_range("drop", self.drop, low=0, high=1, closed="left")
 
     def draw(self, shape: Sequence[int], generator: torch.Generator) -> Draws:
-        size = tuple(shape)
+        size, device = tuple(shape), generator.device
         return {
-            "noise": torch.randn(size, generator=generator) * self.deviation,
-            "keep": torch.rand(size, generator=generator) >= self.drop,
+            "noise": torch.randn(size, generator=generator, device=device) * self.deviation,
+            "keep": torch.rand(size, generator=generator, device=device) >= self.drop,
         }
 
     def apply(self, x: Tensor, draws: Draws) -> Tensor:

@@ -289,7 +289,8 @@ def test_several_labels_an_example(tmp_path):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"tau": 0.0}, {"alpha": 1.5}, {"anchors": 0}, {"vanilla": 1.0}, {"tune": 1.0}, {"threshold": 0.0}, {"strong": "wibble"}, {"rerank": "x"}, {"queue": 0}],
+    [{"tau": 0.0}, {"alpha": 1.5}, {"anchors": 0}, {"vanilla": 1.0}, {"tune": 1.0}, {"threshold": 0.0}, {"strong": "wibble"}, {"rerank": "x"}, {"queue": 0},
+     {"side": "v.npy", "anchor_choice": "random"}],
 )  # fmt: skip
 def test_bad_settings(bad):
     with pytest.raises(InputError, match=next(iter(bad))):

@@ -15,7 +15,7 @@ NeurIPS 2023. arXiv:2310.09761; on MoPro (arXiv:2009.07995) and k-reciprocal re-
          L       = CE(F v, y^) + L_inst + (1 - beta) CE(A z, y^) + beta CE(A z, b) + |r(z) - v|^2 + CE(z . z^c / tau, y^)
     4  clean all labels by the rule of phase 3, then train F alone on them
 
-Takes any inputs and any side information: texts (embedded by TF-IDF, a sentence encoder or a function), or vectors of your own.
+Takes any inputs but graphs and any side information: texts (embedded by TF-IDF, a sentence encoder or a function), or vectors of your own.
 Prediction needs the inputs alone. Differs from the authors' code: it runs in one process and in several; the encoder is frozen
 for the first epochs of phase 3 and released by the same run; near neighbours weigh more than far ones (theirs take the
 re-ranked distance as the weight); negative anchors of multi-labels come from the examples that do not bear the class; the
@@ -169,6 +169,9 @@ class CrossModalPrototypes(Learner):
         check.one_of("edges", self.edges, ("similarity", "equal"))
         check.one_of("anchor_choice", self.anchor_choice, ("text", "random"))
         strong_view(self.strong, (3, 8, 8))
+        idle = [n for n in ("text_column", "definitions", "side") if getattr(self, n) is not None]
+        if self.anchor_choice == "random" and idle:
+            raise InputError(f"{idle[0]} has no effect with random anchors.", hint="Leave it out, or choose anchors by text.")
 
     def recipe(self, general: Fit) -> Fit:
         """Twice the epochs of a single training: they are shared out over the phases."""
@@ -182,6 +185,8 @@ class CrossModalPrototypes(Learner):
         InputError
             If texts or definitions are missing or cannot be compared, no label is known, or there are fewer than two epochs.
         """
+        if data.kind == "nodes":
+            raise InputError("cross-modal-prototypes makes views of single examples; nodes of a graph have none.")
         prepared = prepare(data, val, seed=seed, multi=True)
         side = None if self.anchor_choice == "random" else self._side(data, seed)
         fit = self.recipe(default_fit(prepared)) if fit is None else fit

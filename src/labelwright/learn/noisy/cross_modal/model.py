@@ -107,7 +107,8 @@ class CrossModalNet(nn.Module):
     def move_prototypes(self, embeddings: Tensor, members: Tensor, *, momentum: float) -> None:
         """Prototypes move towards the embeddings (B, d) that belong to them, over all processes, and are normalised."""
         rows = self.prototypes.view(-1, self.prototypes.shape[-1])
-        moved = moving_average(rows, gathered(embeddings), gathered(members.flatten(1)), momentum=momentum)
+        belongs = gathered(members.flatten(1).to(torch.uint8)).bool()  # not every backend gathers truth values
+        moved = moving_average(rows, gathered(embeddings), belongs, momentum=momentum)
         self.prototypes.copy_(F.normalize(moved, dim=1).view_as(self.prototypes))
 
 
