@@ -257,3 +257,32 @@ def test_what_is_refused():
     ]:
         with pytest.raises(InputError, match=match):
             make()
+
+
+def test_only_the_rows_asked_for_change():
+    data = Dataset(inputs=np.zeros((400, 1)), labels=ClassLabels(values=np.arange(400) % 5))
+    rows = np.arange(400) % 2 == 0
+    for where in (rows, np.flatnonzero(rows)):
+        _, truth = corrupt.symmetric(data, 0.3, seed=0, rows=where)
+        assert truth.changed.sum() == 60
+        assert not truth.changed[~rows].any()
+    _, truth = corrupt.symmetric(data, 0.3, seed=0, per_class=True, rows=rows)
+    assert np.bincount(truth.labels.values[truth.changed], minlength=5).tolist() == [12] * 5
+    mapping = corrupt.random_partners(data.labels.names, seed=3)
+    noisy, truth = corrupt.asymmetric(data, 0.5, seed=0, mapping=mapping, rows=rows)
+    assert 60 < truth.changed.sum() < 140
+    assert not truth.changed[~rows].any()
+    for c in range(5):
+        went = set(noisy.labels.values[truth.changed & (truth.labels.values == c)].tolist())
+        assert went == {int(mapping[str(c)])}
+
+
+def test_random_partners_are_never_the_class_itself_and_depend_on_the_seed():
+    names = [str(c) for c in range(7)]
+    drawn = [corrupt.random_partners(names, seed=seed) for seed in range(200)]
+    assert all(a != b for one in drawn for a, b in one.items())
+    first = np.array([int(one["0"]) for one in drawn])
+    assert np.bincount(first, minlength=7)[1:].min() > 15  # 33 expected of each
+    assert drawn[0] == corrupt.random_partners(names, seed=0)
+    with pytest.raises(InputError, match="at least two"):
+        corrupt.random_partners(["a"], seed=0)

@@ -34,6 +34,7 @@ from labelwright.labels import (
     Targets,
     Votes,
 )
+from labelwright.labels.base import positions
 
 __all__ = [
     "CIFAR10_MAP",
@@ -48,6 +49,7 @@ __all__ = [
     "partial",
     "points",
     "positive_only",
+    "random_partners",
     "symmetric",
     "transition",
     "weak_tags",
@@ -75,21 +77,36 @@ def _changed(data: Dataset, clean: ClassLabels, values: np.ndarray) -> tuple[Dat
     return data.with_labels(ClassLabels(values=values, names=clean.names)), Truth(clean, values != clean.values)
 
 
-def _chosen(labels: ClassLabels, rate: float, *, per_class: bool, rng: np.random.Generator) -> np.ndarray:
-    """Positions of the labels to change: round(rate n) of all known ones, or floor(rate n_c) of each class c. Ascending."""
-    known = np.flatnonzero(labels.known)
+def _open(data: Dataset, clean: ClassLabels, rows: Any) -> np.ndarray:
+    """Which labels may change: bool (N,), the known ones among `rows` (bool (N,) or positions; all without it)."""
+    if rows is None:
+        return clean.known
+    mask = np.zeros(len(clean), dtype=bool)
+    mask[positions(rows, len(data))] = True
+    return mask & clean.known
+
+
+def _chosen(labels: ClassLabels, rate: float, may: np.ndarray, *, per_class: bool, rng: np.random.Generator) -> np.ndarray:
+    """Positions of the labels to change: round(rate n) of those that `may`, or floor(rate n_c) of each class c. Ascending."""
+    known = np.flatnonzero(may)
     if not per_class:
         return np.sort(rng.permutation(known)[: round(rate * len(known))])
     order = rng.permutation(known)
     order = order[np.argsort(labels.values[order], kind="stable")]
-    counts = labels.counts()
+    counts = np.bincount(labels.values[known], minlength=labels.num_classes)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     # 0.7 * 10 is 7.000000000000001 below in floating point: a hair is added before the floor
     return np.sort(order[rank < np.repeat(np.floor(rate * counts + 1e-9), counts)])
 
 
 def symmetric(
-    data: Dataset, rate: float, *, seed: int, variant: Literal["exclusive", "inclusive"] = "exclusive", per_class: bool = False
+    data: Dataset,
+    rate: float,
+    *,
+    seed: int,
+    variant: Literal["exclusive", "inclusive"] = "exclusive",
+    per_class: bool = False,
+    rows: Any = None,
 ) -> tuple[Dataset, Truth]:
     """Labels replaced by random ones.
 
@@ -102,11 +119,13 @@ def symmetric(
         that about rate (C - 1) / C is wrong.
     per_class
         Draw anew exactly floor(rate n_c) labels of each class, else round(rate N) overall.
+    rows
+        bool (N,) or positions: only these labels change, and the shares are of them (the training nodes of a graph).
     """
     check.in_range("rate", rate, low=0, high=1)
     check.one_of("variant", variant, ("exclusive", "inclusive"))
     clean, rng = data.class_labels(), np.random.default_rng(seed)
-    at, values = _chosen(clean, rate, per_class=per_class, rng=rng), clean.values.copy()
+    at, values = _chosen(clean, rate, _open(data, clean, rows), per_class=per_class, rng=rng), clean.values.copy()
     if variant == "inclusive":
         values[at] = rng.integers(clean.num_classes, size=len(at))
     else:
@@ -122,6 +141,14 @@ def cyclic_map(names: Sequence[str], block: int = BLOCK) -> dict[str, str]:
     return {str(n): str(names[j // block * block + (j + 1) % block]) for j, n in enumerate(names)}
 
 
+def random_partners(names: Sequence[str], *, seed: int) -> dict[str, str]:
+    """Each class to one other class, drawn at random, as noise on graphs is customary: several may share a partner."""
+    if len(names) < 2:
+        raise InputError(f"Partners need at least two classes; got {len(names)}.")
+    step = np.random.default_rng(seed).integers(1, len(names), size=len(names))
+    return {str(n): str(names[(j + int(step[j])) % len(names)]) for j, n in enumerate(names)}
+
+
 def _known_map(names: Sequence[str]) -> Mapping[str, str]:
     if set(CIFAR10_MAP) | set(CIFAR10_MAP.values()) <= set(names) and len(names) == 10:
         return CIFAR10_MAP
@@ -135,7 +162,7 @@ def _known_map(names: Sequence[str]) -> Mapping[str, str]:
 
 
 def asymmetric(
-    data: Dataset, rate: float, *, seed: int, mapping: Mapping[str, str] | None = None, per_class: bool = False
+    data: Dataset, rate: float, *, seed: int, mapping: Mapping[str, str] | None = None, per_class: bool = False, rows: Any = None
 ) -> tuple[Dataset, Truth]:
     """Labels of some classes replaced by one class each that they are mistaken for; other classes untouched.
 
@@ -144,9 +171,12 @@ def asymmetric(
     rate
         Probability that a label of a mapped class changes, in [0, 1].
     mapping
-        Class name → class name. Default: the customary map of CIFAR-10, of digits, or of 100 classes (:func:`cyclic_map`).
+        Class name → class name. Default: the customary map of CIFAR-10, of digits, or of 100 classes (:func:`cyclic_map`);
+        :func:`random_partners` draws one.
     per_class
         Change exactly floor(rate n_c) labels of each mapped class, else each with probability `rate`.
+    rows
+        bool (N,) or positions: only these labels change.
     """
     check.in_range("rate", rate, low=0, high=1)
     clean = data.class_labels()
@@ -158,8 +188,9 @@ def asymmetric(
             check.known_word("class", str(word), clean.names, place="the labels")
         target[place[str(source)]] = place[str(goal)]
     rng, values = np.random.default_rng(seed), clean.values.copy()
-    by_chance = np.flatnonzero((rng.random(len(clean)) < rate) & clean.known)
-    at = _chosen(clean, rate, per_class=True, rng=rng) if per_class else by_chance
+    may = _open(data, clean, rows)
+    by_chance = np.flatnonzero((rng.random(len(clean)) < rate) & may)
+    at = _chosen(clean, rate, may, per_class=True, rng=rng) if per_class else by_chance
     values[at] = target[values[at]]
     return _changed(data, clean, values)
 
@@ -258,7 +289,7 @@ def drop(data: Dataset, rate: float, *, seed: int, stratify: bool = True) -> tup
     check.in_range("rate", rate, low=0, high=1, closed="left")
     clean, rng = data.require_labels(Labels), np.random.default_rng(seed)
     if stratify and isinstance(clean, ClassLabels):
-        at = _chosen(clean, rate, per_class=True, rng=rng)
+        at = _chosen(clean, rate, clean.known, per_class=True, rng=rng)
     else:
         known = np.flatnonzero(data.known)
         at = rng.permutation(known)[: round(rate * len(known))]
