@@ -49,6 +49,8 @@ METHODS: list[Entry] = [
             Option(name='folds', type=int, default=5, help='Folds of the cross-validation that makes probabilities where none are given, >= 2.'),
             Option(name='against', type=str | None, default=None, help='A second dataset (its path or built-in name), whose examples must not occur in this one: leaks are looked for.'),
             Option(name='judges', type=str | None, default=None, help='YAML file of judges (language models, classifiers, people) who look at every label too; issue judge_disagreement. More settings: audit judge-ensemble.'),
+            Option(name='judge_url', type=str | None, default=None, help='Address of an OpenAI-compatible server whose model looks at every label, without a judges file; its key is read from the environment (LABELWRIGHT_JUDGE_KEY).'),
+            Option(name='judge_model', type=str | None, default=None, help='Model to ask there. Answers are stored in judges.cache.sqlite.'),
             Option(name='second', type=str | None, default=None, help='Column with the second text, where the judges compare pairs of texts.'),
             Option(name='near', type=float, default=0.5, help='Most that near duplicates may be apart, as a share of the usual distance to the nearest neighbour, in (0, 1].'),
             Option(name='cosine', type=float, default=0.8, help='Least cosine of TF-IDF vectors of texts that are near duplicates, in (0, 1].'),
@@ -75,6 +77,8 @@ METHODS: list[Entry] = [
         target='labelwright.audit.judge_ensemble.method:JudgeEnsemble',
         options=(
             Option(name='judges', type=str | None, default=None, help='YAML file that describes the judges and their budget; in Python also the judges themselves.'),
+            Option(name='judge_url', type=str | None, default=None, help='Address of an OpenAI-compatible server to ask about texts without a judges file; its key is read from the environment (LABELWRIGHT_JUDGE_KEY).'),
+            Option(name='judge_model', type=str | None, default=None, help='Model to ask there. Answers are stored in judges.cache.sqlite.'),
             Option(name='votes', type=tuple[str, ...], default=(), help='Files of what judges said: probabilities (.npy, .npz, .csv; one judge each) or votes (a labels.parquet; an annotator is a judge).'),
             Option(name='second', type=str | None, default=None, help='Column with the second text, where judges compare pairs of texts.'),
             Option(name='theta', type=float, default=0.8, help='Flag disagreements of this confidence at least, >= 0. 0.8 suits a review by people; take 0.95 where nobody looks before labels change.'),

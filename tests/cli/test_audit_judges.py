@@ -200,6 +200,22 @@ def test_the_whole_audit_has_the_judges_in_the_same_report(cli, folder):
     assert f"{wrong.sum()} examples dropped" in ran.out
 
 
+def test_a_server_needs_no_file(cli, folder):
+    _, wrong = texts_and_labels(folder)
+    with server() as (url, asked):
+        flags = ("--inputs", "text", "--judge-url", url, "--judge-model", "small")
+        assert cli("audit", "judge-ensemble", "data.csv", *flags, "--out", "a").code == 0
+        assert flagged(folder / "a", "label_error") == np.flatnonzero(wrong).tolist()
+        assert cli("audit", "data.csv", *flags, "--only", "judge_disagreement", "--out", "b").code == 0
+        assert flagged(folder / "b", "judge_disagreement") == np.flatnonzero(wrong).tolist()
+        assert len(asked) == 90  # the second audit reads judges.cache.sqlite
+        cli("audit", "data.csv", "--judge-url", url, "--out", "c").expect_refusal("--judge-model")
+        cli("audit", "judge-ensemble", "data.csv", *flags, "--second", "reply", "--out", "c").expect_refusal("single texts")
+        cli("audit", "judge-ensemble", "data.csv", *flags[:2], "--judge-url", "nowhere", "--judge-model", "m", "--out", "c").expect_refusal(
+            "nowhere"
+        )
+
+
 def test_an_answer_outside_the_classes_is_unknown(cli, folder):
     texts_and_labels(folder)
     with server(lambda text: ("no idea", None)) as (url, _):

@@ -12,7 +12,7 @@ from labelwright import check
 from labelwright.audit import classes, duplicates, groups, images, outliers, tables
 from labelwright.audit.found import Found
 from labelwright.audit.joining import joined
-from labelwright.audit.judge_ensemble.method import JudgeEnsemble, provenance_of
+from labelwright.audit.judge_ensemble.method import JudgeEnsemble, provenance_of, together
 from labelwright.audit.label_error_finder import LabelErrorFinder
 from labelwright.data import Dataset, LazyInputs, Texts
 from labelwright.errors import InputError
@@ -75,6 +75,10 @@ class DataAudit(Auditor):
     """A second dataset (its path or built-in name), whose examples must not occur in this one: leaks are looked for."""
     judges: str | tuple[Judge, ...] | None = None
     """YAML file of judges (language models, classifiers, people) who look at every label too; issue judge_disagreement. More settings: audit judge-ensemble."""
+    judge_url: str | None = None
+    """Address of an OpenAI-compatible server whose model looks at every label, without a judges file; its key is read from the environment (LABELWRIGHT_JUDGE_KEY)."""
+    judge_model: str | None = None
+    """Model to ask there. Answers are stored in judges.cache.sqlite."""
     second: str | None = None
     """Column with the second text, where the judges compare pairs of texts."""
     near: float = duplicates.RATIO
@@ -101,7 +105,8 @@ class DataAudit(Auditor):
             words = tuple(getattr(self, name))
             object.__setattr__(self, name, tuple(check.one_of(name, w.replace("-", "_"), (*ISSUES, JUDGED)) for w in words))
         check.integer("folds", self.folds, low=2)
-        if self.judges is None and (JUDGED in self.only or self.second is not None):
+        together(self.judge_url, self.judge_model)
+        if not self.judged and (JUDGED in self.only or self.second is not None):
             raise InputError("judge_disagreement and second need judges.", hint="Name their file with --judges FILE.")
         for name in ("near", "cosine"):
             check.in_range(name, getattr(self, name), low=0, high=1, closed="right")
@@ -114,9 +119,14 @@ class DataAudit(Auditor):
             raise InputError("only and skip leave no issue to look for.")
 
     @property
+    def judged(self) -> bool:
+        """Whether there are judges."""
+        return self.judges is not None or self.judge_url is not None
+
+    @property
     def issues(self) -> tuple[str, ...]:
         """What is looked for."""
-        every = (ISSUES[0], *((JUDGED,) if self.judges is not None else ()), *ISSUES[1:])
+        every = (ISSUES[0], *((JUDGED,) if self.judged else ()), *ISSUES[1:])
         return tuple(i for i in every if (not self.only or i in self.only) and i not in self.skip)
 
     def audit(self, data: Dataset, *, signals: Signals | None = None, seed: int) -> Audit:
@@ -251,7 +261,8 @@ class _Run:
             raise _Cannot(
                 "the dataset has no labels" if self.data.labels is None else f"{self.data.labels.kind} name no class for an example"
             )
-        panel = JudgeEnsemble(judges=self.method.judges, second=self.method.second)
+        method = self.method
+        panel = JudgeEnsemble(judges=method.judges, judge_url=method.judge_url, judge_model=method.judge_model, second=method.second)
         part = panel.audit(self.data, seed=self.seed)
         self.frames.append(part.findings.with_columns(issue=pl.lit(JUDGED)))
         self.facts |= {k: part.facts[k] for k in ("judges", "judge_seconds")}

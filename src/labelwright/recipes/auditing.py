@@ -268,13 +268,9 @@ def next_steps(result: Audit, run: Session) -> tuple[tuple[str, str], ...]:
         )
         rows.append(("Take what the judges say with a confidence of 0.95 or more.", command))
     if "judges" in result.facts and "rate" not in result.facts["judges"]:
-        judges = ["--judges", str(step.values["judges"])] if step.values.get("judges") else []
-        second = ["--second", str(step.values["second"])] if step.values.get("second") else []
-        own = (
-            step.command()
-            if step.method != WHOLE_AUDIT
-            else shlex.join(["labelwright", "audit", "judge-ensemble"]) + f" {source} {shlex.join([*judges, *second])}"
-        )
+        given = [n for n in ("judges", "judge_url", "judge_model", "second") if step.values.get(n)]
+        flags = [w for n in given for w in ("--" + n.replace("_", "-"), str(step.values[n]))]
+        own = step.command() if step.method != WHOLE_AUDIT else f"labelwright audit judge-ensemble {source} {shlex.join(flags)}"
         again = f"{own} --gold {folder}/experts.csv --out {folder}-measured"
         rows.append(("Let experts fill in experts.csv (column label), then measure precision and the error rate.", again))
     return (*rows, ("Repeat the audit and compare its figures.", f"labelwright rerun {folder}"))

@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     from labelwright.data import Dataset
     from labelwright.signals import Signals
 
-__all__ = ["JudgeEnsemble", "provenance_of"]
+__all__ = ["JudgeEnsemble", "provenance_of", "together"]
 
 ISSUE = "label_error"
 STAND_IN = "cross-validated model"
+CACHE = "judges.cache.sqlite"
 
 
 @register(
@@ -62,6 +63,10 @@ class JudgeEnsemble(Auditor):
 
     judges: str | tuple[Judge, ...] | None = None
     """YAML file that describes the judges and their budget; in Python also the judges themselves."""
+    judge_url: str | None = None
+    """Address of an OpenAI-compatible server to ask about texts without a judges file; its key is read from the environment (LABELWRIGHT_JUDGE_KEY)."""
+    judge_model: str | None = None
+    """Model to ask there. Answers are stored in judges.cache.sqlite."""
     votes: tuple[str, ...] = ()
     """Files of what judges said: probabilities (.npy, .npz, .csv; one judge each) or votes (a labels.parquet; an annotator is a judge)."""
     second: str | None = None
@@ -107,6 +112,7 @@ class JudgeEnsemble(Auditor):
             )
         if self.scale == "nominal" and (self.gap != 1 or self.crowd == "median"):
             raise InputError("gap and crowd median need classes with an order.", hint="Add --scale ordinal.")
+        together(self.judge_url, self.judge_model)
         for name in ("calibrate", "models"):
             if getattr(self, name) and self.gold is None:
                 raise InputError(f"{name} needs gold labels.", hint="Give them with --gold FILE.")
@@ -119,7 +125,7 @@ class JudgeEnsemble(Auditor):
     @property
     def needs_probs(self) -> bool:
         """Whether a cross-validated model has to stand in for judges (unless the labels are votes)."""
-        return self.judges is None and not self.votes
+        return self.judges is None and self.judge_url is None and not self.votes
 
     def audit(self, data: Dataset, *, signals: Signals | None = None, seed: int) -> Audit:
         """One row for every example, issue ``label_error``: score, and the ensemble's class where it disagrees.
@@ -192,11 +198,15 @@ class JudgeEnsemble(Auditor):
 
     def _judges(self, labels: ClassLabels) -> list[Judge]:
         """The judges; a file that names no classes takes those of the labels."""
-        if not isinstance(self.judges, str):
-            return list(self.judges or ())
-        from labelwright.judges import load_judges
+        from labelwright.judges import Cached, HTTPJudge, classify, load_judges
 
-        return load_judges(self.judges, classes=labels.names)
+        judges = load_judges(self.judges, classes=labels.names) if isinstance(self.judges, str) else list(self.judges or ())
+        if self.judge_url is not None and self.judge_model is not None:
+            if self.second is not None:
+                raise InputError("judge_url asks about single texts.", hint="Describe a judge of pairs in a file: --judges FILE.")
+            asked = HTTPJudge(url=self.judge_url, model=self.judge_model, prompt=classify(labels.names))
+            judges.append(Cached(inner=asked, path=Path(CACHE)))
+        return judges
 
     def _given(self, data: Dataset, votes: Votes | None) -> ClassLabels:
         """The labels that are judged: the dataset's own, or what its votes amount to."""
@@ -231,6 +241,12 @@ class JudgeEnsemble(Auditor):
         probs[:, [list(labels.names).index(name) for name in own]] = rows / rows.sum(1, keepdims=True)
         name = "given probabilities" if have else STAND_IN
         return [panels.Member(name=name, probs=probs, asked=np.ones(len(data), dtype=bool))]
+
+
+def together(url: str | None, model: str | None) -> None:
+    """Refuse an address without a model, and the reverse."""
+    if (url is None) != (model is None):
+        raise InputError("judge_url and judge_model belong together.", hint="Give both: --judge-url ADDRESS --judge-model NAME.")
 
 
 def provenance_of(method: Auditor, data: Dataset, judges: str | tuple[Judge, ...] | None, *, seed: int) -> Provenance:
