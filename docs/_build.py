@@ -119,6 +119,17 @@ EXAMPLES = {
 data = load("digits")
 data = data.with_columns(caption=[f"a handwritten {words[label]}" for label in data.labels.words()])
 method = CrossModalPrototypes(definitions=words)""",
+    "error-resilient-graph": """from labelwright.data import Graph, corrupt, node_dataset
+from labelwright.nn import GAT
+from labelwright.stats.neighbours import knn_graph
+from labelwright.training import Fit
+
+digits = load("digits")
+pixels = digits.inputs.reshape(len(digits), -1)
+near = knn_graph(pixels, 5)
+near.data[:] = 1  # distances are no weights
+data, truth = corrupt.symmetric(node_dataset(Graph(adjacency=near, features=pixels), digits.labels), 0.3, seed=0)
+method = ErrorResilientGraph(dim=32)""",
     "labelled-flow-diffusion": """from labelwright.data.graphs import Graph, node_dataset
 from labelwright.stats.neighbours import knn_graph
 
@@ -129,6 +140,11 @@ data = node_dataset(Graph(adjacency=near), digits.labels)
 method = LabelledFlowDiffusion(seed_node=("0",))""",
 }
 """Data and method of the methods that need more than the digits and their defaults."""
+OWN_CALLS = {
+    "error-resilient-graph": """result = method.learn(data, GAT(hidden=32, heads=4), fit=Fit(epochs=60, optimizer="amsgrad", lr=5e-3), seed=0)
+result.predict_proba(data), result.labels, result.columns["confidence"]""",
+}
+"""How the methods are called that need more than a network for images."""
 COMMANDS = {
     "audit": "labelwright audit {name} digits --out out",
     "annotate": "labelwright annotate {name} digits --out out",
@@ -141,6 +157,7 @@ COMMANDS = {
 
 OWN_COMMANDS = {
     "cross-modal-prototypes": "labelwright learn cross-modal-prototypes DATA --definitions definitions.csv --out out",
+    "error-resilient-graph": "labelwright learn error-resilient-graph GRAPH --test GRAPH --out out",
     "labelled-flow-diffusion": "labelwright annotate labelled-flow-diffusion GRAPH --seed-node ID --out out",
 }
 
@@ -161,7 +178,7 @@ def method_page(entry: Entry) -> str:
     parts = [f"# {entry.name}", entry.summary.replace("<", "&lt;").replace("``", "`"), "\n".join(f"- **{k}**: {v}" for k, v in facts)]
     if len(described) > 1:
         parts.append(markdown_of(described[1]))
-    call = CALLS.get(entry.verb)
+    call = OWN_CALLS.get(entry.name, CALLS.get(entry.verb))
     if call:
         further = "\nfrom labelwright.nn import default_net" if "default_net" in call else ""
         code = f"from labelwright.{entry.verb} import {class_name}\nfrom labelwright.data import load{further}\n\n"
