@@ -155,3 +155,12 @@ def test_archives_and_adjacency_text_that_are_damaged(cli, graph):
     cli(*LEARN, "t", "--out", "m").expect_refusal("neither features nor texts")
     (graph / "t/adj.txt").write_text("\n".join([*(" ".join(row) for row in lines[:-1]), "0 zero"]) + "\n")
     cli(*LEARN, "t", "--out", "m").expect_refusal(f"line {N}", "'zero'")
+
+
+def test_advice_names_methods_for_graphs_where_the_data_are_one(cli, graph):
+    from labelwright.recipes.advice import _fitting
+
+    names = [e.name for e in _fitting("class-labels", {"noise": "much"}, "graphs")]
+    assert names.index("error-resilient-graph") < names.index("elr")  # the field's own methods first
+    assert "error-resilient-graph" not in [e.name for e in _fitting("class-labels", {"noise": "much"})]
+    assert json.loads(cli("advise", "g", "--json").out)["facts"]["kind"] == "nodes"

@@ -22,6 +22,8 @@ SAMPLE, FOLDS, COMPONENTS = 3_000, 3, 64
 """Of the quick estimate of noise: examples, folds, principal components of the features."""
 NOISY, SCARCE, UNEQUAL, FEW = 0.03, 0.2, 5.0, 50
 """A flaw is named above this noise rate, this unknown share, this ratio of the largest to the smallest class, below so many labels a class."""
+FIELDS = {"nodes": "graphs"}
+"""Field of a kind of inputs that has methods of its own."""
 NEEDS_TEXT = frozenset({"cross-modal-prototypes"})
 """Methods that read a column of texts beside inputs and labels; of no use without one."""
 TEXTS = ("text", "caption")
@@ -87,7 +89,7 @@ def advise(source: str, *, labels: str | None = None, inputs: str | None = None,
     flaws = _flaws(data, facts, seed)
     options = [w for name, value in (("labels", labels), ("inputs", inputs)) if value is not None for w in (f"--{name}", value)]
     have = "none" if data.labels is None else data.labels.kind
-    fitting = [e for e in _fitting(have, flaws) if e.name not in NEEDS_TEXT or set(TEXTS) & set(data.columns)]
+    fitting = [e for e in _fitting(have, flaws, FIELDS.get(data.kind)) if e.name not in NEEDS_TEXT or set(TEXTS) & set(data.columns)]
     rows = [_suggest(e, source, options, flaws) for e in fitting]
     ready = [r for r in rows if r.state == "available"][:MOST]
     return Advice(
@@ -176,17 +178,18 @@ def _plain(data: Dataset) -> bool:
     return data.kind == "vectors"
 
 
-def _fitting(have: str, flaws: Mapping[str, str]) -> list[Entry]:
-    """Entries that take these labels and mend a flaw, or mend none in particular; those for a field of their own left out."""
-    rows = [e for e in methods(have=have) if e.domain is None and (not e.flaw or set(e.flaw) & set(flaws) or e.name == WHOLE_AUDIT)]
+def _fitting(have: str, flaws: Mapping[str, str], field: str | None = None) -> list[Entry]:
+    """Entries that take these labels and mend a flaw, or mend none in particular; of those for one field only the data's own `field`."""
+    fields = (None, field)
+    rows = [e for e in methods(have=have) if e.domain in fields and (not e.flaw or set(e.flaw) & set(flaws) or e.name == WHOLE_AUDIT)]
     rows += [
         e
         for e in methods(have="none")
-        if e.domain is None and e.verb == "audit" and e not in rows and (set(e.flaw) & set(flaws) or e.name == WHOLE_AUDIT)
+        if e.domain in fields and e.verb == "audit" and e not in rows and (set(e.flaw) & set(flaws) or e.name == WHOLE_AUDIT)
     ]
 
-    def rank(e: Entry) -> tuple[int, int, int]:
-        return (0 if e.name == WHOLE_AUDIT else 1, ORDER.get(e.verb, 9), -len(set(e.flaw) & set(flaws)))
+    def rank(e: Entry) -> tuple[int, bool, int, int]:
+        return (0 if e.name == WHOLE_AUDIT else 1, e.domain is None, ORDER.get(e.verb, 9), -len(set(e.flaw) & set(flaws)))
 
     return sorted(rows, key=rank)
 

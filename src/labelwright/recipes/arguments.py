@@ -23,7 +23,7 @@ class Argument(Option):
 
 
 def _data(
-    help: str = "Dataset: a folder of images, a CSV, JSONL, Parquet or NPZ file, a dataset folder, or digits, wine, breast-cancer.",
+    help: str = "Dataset: a folder of images, a CSV, JSONL, Parquet or NPZ file, a dataset folder, a graph, or digits, wine, breast-cancer.",
 ) -> Argument:
     return Argument(name="data", type=str, default=None, help=help, path=True, positional=True, required=True)
 
@@ -96,7 +96,7 @@ VERB_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
             name="test",
             type=str | None,
             default=None,
-            help="Test data with good labels: measured once, after the last decision.",
+            help="Test data with good labels: measured once, after the last decision. Of a graph with a column split, its rows 'test'.",
             path=True,
         ),
         Argument(
