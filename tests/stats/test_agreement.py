@@ -1,4 +1,4 @@
-"""Agreement against published examples, brute force over pairs, and figures of statsmodels 0.14 and krippendorff 0.8."""
+"""Agreement against published examples, brute force over pairs, and figures of statsmodels 0.15 and krippendorff 0.9."""
 
 import math
 
