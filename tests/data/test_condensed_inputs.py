@@ -179,6 +179,9 @@ def test_a_dataset_of_them_is_used_with_its_own_statistics(tmp_path):
     assert_close(other.transform(few), other.transform(data.take([0, 1, 2])), atol=1e-5, rtol=0)
     assert few.inputs[1].dtype == np.uint8
     assert np.array_equal(few.inputs[1], data.inputs[1])
+    assert np.array_equal(few.inputs[1:], data.inputs[1:3])
+    assert np.array_equal(np.asarray(few.inputs), data.inputs[:3])
+    assert (few.inputs.shape, few.inputs.ndim, few.inputs.dtype) == ((3, 2, 8, 8), 4, np.uint8)
     assert few.fingerprint != few.take([2, 1, 0]).fingerprint
     few.save(tmp_path / "plain")
     assert np.allclose(load(tmp_path / "plain").inputs, data.inputs[:3] / 255, atol=1e-5)

@@ -65,9 +65,34 @@ class CondensedInputs(Preprocessed):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, i: int) -> np.ndarray:
-        value = self.featuriser.inverse(self.rows(torch.tensor([int(self.index[i])])))[0].numpy()
-        return np.rint(value.clip(0, 1) * 255).astype(np.uint8) if self.kind == "images" else value
+    def __getitem__(self, i: Any) -> np.ndarray:
+        """One example, or those of a slice or an array of positions."""
+        one = isinstance(i, (int, np.integer))
+        chosen = torch.from_numpy(np.array(np.atleast_1d(self.index[i]), dtype=np.int64))
+        values = self.featuriser.inverse(self.rows(chosen)).numpy()
+        if self.kind == "images":
+            values = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+        return values[0] if one else values
+
+    # what other arrays of images answer to, so that audits look at these too
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, *input_shape)."""
+        return (len(self), *self.featuriser.input_shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of what indexing gives."""
+        return np.dtype(np.uint8 if self.kind == "images" else np.float64)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
 
     def take(self, index: np.ndarray) -> CondensedInputs:
         return CondensedInputs(self.expansion, self.featuriser, self.index[index])
