@@ -8,6 +8,7 @@ import torch
 from scipy import sparse
 
 from labelwright.data import Graph, GraphNodes, corrupt, load, node_dataset
+from labelwright.data.features.nodes import node_vectors, plain_vectors
 from labelwright.data.featurise import Featuriser, fit_featuriser
 from labelwright.data.graphs import graph_of, rows_of, training_view
 from labelwright.data.node_batches import NodeShape, NodeTensor, sample_neighbours
@@ -183,3 +184,28 @@ def test_sampling_is_bounded_without_replacement_seeded_and_even():
 def test_nodes_must_exist():
     with pytest.raises(InputError, match="positions"):
         GraphNodes(graph_of(ring()), [0, 99])
+
+
+def test_methods_for_arrays_say_that_nodes_are_none():
+    nodes = fit_featuriser(ring(), seed=0).transform(ring())
+    assert not hasattr(nodes, "flatten")
+    with pytest.raises(InputError, match=r"plain arrays \(flatten\)"):
+        nodes.flatten(1)
+
+
+def test_vectors_of_nodes_are_smoothed_features_up_to_a_rotation():
+    graph = graph_of(ring())
+    dense = graph.adjacency.toarray() + np.eye(N)
+    mean = dense / dense.sum(1, keepdims=True)
+    want = mean @ mean @ graph.features
+    made = node_vectors(graph, seed=0)
+    length = np.linalg.norm(want, axis=1)
+    assert length[29] == 0  # isolated and without a feature: stays zero
+    length[29] = 1
+    assert np.allclose(made @ made.T, want @ want.T / np.outer(length, length), atol=1e-5)
+    structure = node_vectors(graph_of(ring(features="none")), seed=0)  # without features the graph itself speaks
+    assert structure.shape[0] == N
+    data = plain_vectors(ring().take(np.array([4, 2])), seed=0)
+    assert data.kind == "vectors"
+    assert np.array_equal(data.inputs, made[[4, 2]])
+    assert data.ids.tolist() == ["n4", "n2"]

@@ -65,7 +65,9 @@ def test_constant():
     assert set(rates(Fit(epochs=3, lr=0.3, schedule="constant"))) == {0.3}
 
 
-@pytest.mark.parametrize(("name", "cls"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+@pytest.mark.parametrize(
+    ("name", "cls"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("amsgrad", torch.optim.Adam)]
+)
 def test_optimizers(name, cls):
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False))
     optimizer = optimizer_for(net, Fit(optimizer=name, lr=0.3, weight_decay=0.2))

@@ -137,7 +137,7 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "amsgrad"])
 @pytest.mark.parametrize("done", [1, 3])
 def test_resume_is_bit_equal_to_an_unbroken_run(tmp_path, optimizer, done):
     fit = dataclasses.replace(FIT, optimizer=optimizer, lr=0.02, clip=1.0)

@@ -18,7 +18,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from labelwright import check
-from labelwright.stats.graphs import normalised, to_torch, within
+from labelwright.stats.graphs import Normalisation, normalised, to_torch, within
 from labelwright.stats.propagation import lazy, restart
 
 __all__ = ["Beliefs", "one_hot", "prototypes", "semantic", "similarity", "spread", "spread_from"]
@@ -100,7 +100,7 @@ class Beliefs(nn.Module):
         super().__init__()
         self.alpha, self.beta, self.steps, self.sampled, self.epoch = alpha, beta, steps, sampled, -1
         known = given_V >= 0
-        how = "symmetric" if sampled else "column"
+        how: Normalisation = "symmetric" if sampled else "column"
         inside = to_torch(normalised(within(adjacency, known.numpy()), how))
         first = one_hot(given_V, num_classes)
         denoised = (
