@@ -103,7 +103,7 @@ def test_recorded_probabilities_answer_in_place_of_a_judge():
     data, truth = planted(labels=True)
     probs = np.eye(2)[truth] * 0.6 + 0.2
     probs[3] = np.nan
-    found = Locle(**(QUICK | {"budget": 60, "refine": False, "drop": 0.0})).annotate(
+    found = Locle(**(QUICK | {"budget": 60, "refine": "none", "drop": 0.0})).annotate(
         data, signals=Signals(probs=probs, out_of_sample=True), seed=0
     )
     assert found.facts["failed"] == 1

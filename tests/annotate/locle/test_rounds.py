@@ -99,11 +99,30 @@ def test_without_refinement_every_answer_stays_what_the_judge_said():
     graph, truth = cliques(10)
     asked: list[int] = []
     book = ledger(20, 10)
-    plan = Plan(stages=3, drop=0.0, refine=False, per_cluster=True, rank=2, confident=2)
+    plan = Plan(stages=3, drop=0.0, refine="none", per_cluster=True, rank=2, confident=2)
     done = rounds(graph, np.eye(2)[truth], book, lambda stage: perfect(truth, asked, wrong=frozenset({2, 13})), propagate, plan, seed=1)
     assert not done.refined.any()
     assert (done.used[book.asked] == book.label[book.asked]).all()
     assert_allclose(done.trust[book.asked], book.confidence[book.asked])
+
+
+def test_the_network_that_overrules_has_not_learned_from_what_it_judges():
+    graph, truth = cliques(10)
+    taught: list[set[int]] = []
+
+    def spy(adjacency, nodes, labels, *, repair, seed):
+        if repair:
+            taught.append(set(nodes.tolist()))
+        return propagate(adjacency, nodes, labels, repair=repair, seed=seed)
+
+    for refine in ("held-out", "all"):
+        taught.clear()
+        book = ledger(20, 10)
+        plan = Plan(stages=3, drop=0.0, refine=refine, rank=2, confident=2)
+        done = rounds(graph, np.eye(2)[truth], book, lambda stage: perfect(truth, []), spy, plan, seed=1)
+        for here, seen in zip(done.rounds[:-1], taught, strict=True):
+            assert (set(here.answered.tolist()) <= seen) == (refine == "all")
+            assert set(here.trained_on.tolist()) <= seen
 
 
 def test_a_floor_above_one_replaces_every_later_answer_by_the_network():

@@ -36,10 +36,18 @@ def test_leading_subspace_spans_what_the_full_decomposition_spans(shape):
     rng = np.random.default_rng(0)
     values = rng.normal(size=shape) @ np.diag(0.8 ** np.arange(shape[1]))
     exact = np.linalg.svd(values, full_matrices=False)[0][:, :4]
-    found = leading_subspace(values, 4, seed=0)
+    found = leading_subspace(values, 4, seed=0, rows="raw")
     assert_allclose(found.T @ found, np.eye(4), atol=1e-8)
     assert_allclose(found @ found.T, exact @ exact.T, atol=1e-4)  # projections: signs and rotations do not count
     assert leading_subspace(values, 1_000, seed=0).shape[1] == min(shape)
+
+
+def test_unit_rows_are_directions_in_the_subspace():
+    values = np.vstack([np.diag([3.0, 2.0, 1.0]), [[6.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    found = leading_subspace(values, 2, seed=0)
+    # of (x, y, z) only (x, y) is left, brought to length 1; signs are free
+    assert_allclose(np.abs(found), [[1, 0], [0, 1], [0, 0], [1, 0], [0, 0]], atol=1e-12)
+    assert_allclose(leading_subspace(5 * values, 2, seed=0) @ found.T, found @ found.T, atol=1e-12)
 
 
 def test_closeness_of_points_on_their_centre_is_one():
@@ -62,12 +70,13 @@ def test_highest_scores_win_and_ties_go_by_position():
     assert choose(scores, np.zeros(4, dtype=int), 0).tolist() == []
 
 
-def test_every_clique_gives_a_node_per_cluster():
+@pytest.mark.parametrize("rows", ["unit", "raw"])
+def test_every_clique_gives_a_node_per_cluster(rows):
     sizes = [20, 5, 3]
     blocks = np.repeat(np.arange(3), sizes)
     alike = sparse.csr_matrix((blocks[:, None] == blocks[None]) & ~np.eye(len(blocks), dtype=bool), dtype=np.float64)
     degree = np.maximum(np.asarray(alike.sum(1)).ravel(), 1)
     operator = sparse.diags(degree**-0.5) @ alike @ sparse.diags(degree**-0.5)
-    vectors = leading_subspace(smoothed(operator.tocsr(), np.eye(3)[blocks]), 3, seed=0)
+    vectors = leading_subspace(smoothed(operator.tocsr(), np.eye(3)[blocks]), 3, seed=0, rows=rows)
     scores, groups = closeness(vectors, 3, seed=0)
     assert set(blocks[choose(scores, groups, 3, per_cluster=True)]) == {0, 1, 2}

@@ -6,9 +6,10 @@ Text-Attributed Graphs. SIGIR 2025. arXiv:2412.11983.
 The rounds are in :mod:`labelwright.annotate.locle.rounds`, the formulas in the modules beside it. What differs from the released
 code, which looks at true labels in three places:
 
-* the network that overrules answers never sees true labels; the last epoch of every network and the last stage count;
+* the network that overrules answers sees neither true labels nor the answers it judges; the last epoch of every network and the last
+  stage count;
 * no question is asked in the last stage, so the budget is kept; an answer that failed is spent and never asked for again;
-* smoothing is a power series (:mod:`~labelwright.annotate.locle.subspace`), probabilities are averaged and not logits
+* smoothing is a power series and the rows that are clustered are unit vectors (:mod:`~labelwright.annotate.locle.subspace`), probabilities are averaged and not logits
   (:mod:`~labelwright.annotate.locle.uncertainty`), edges are scored by likeness and not by a random network
   (:mod:`~labelwright.annotate.locle.rewiring`).
 """
@@ -26,7 +27,7 @@ from labelwright.annotate.locle.answers import Ledger
 from labelwright.annotate.locle.networks import Trainer, encoded, mixture_of
 from labelwright.annotate.locle.outcome import annotation_of, facts_of
 from labelwright.annotate.locle.rewiring import Scorer
-from labelwright.annotate.locle.rounds import Plan, rounds
+from labelwright.annotate.locle.rounds import Finished, Plan, rounds
 from labelwright.data.graphs import graph_of
 from labelwright.errors import InputError
 from labelwright.judges import Answer, CallableJudge, Judge, items_for
@@ -38,10 +39,11 @@ from labelwright.training import Fit
 
 if TYPE_CHECKING:
     from labelwright.data import Dataset
+    from labelwright.data.featurise import Featuriser
     from labelwright.nn import NetFactory
     from labelwright.signals import Signals
 
-__all__ = ["Locle"]
+__all__ = ["Locle", "Work", "carried_out"]
 
 GNNS = ("gcn", "gat", "sage", "gcnii")
 
@@ -89,8 +91,10 @@ class Locle(Annotator):
     """Steps of smoothing of the features before the subspace, >= 0."""
     smoothing: float = 1.0
     """Weight of a further step of smoothing, > 0. Paper: 1 to 1.2."""
-    per_cluster: bool = False
-    """Take the first choice from all clusters in turn. Without it the highest scores win, which may all lie in one."""
+    rows: Literal["unit", "raw"] = "unit"
+    """What is clustered: directions of the nodes in the subspace, or (as published) their rows of the singular vectors."""
+    per_cluster: bool = True
+    """Take the first choice from all clusters in turn. Without it (as published) the highest scores win, which may all lie in one."""
     drop: float = 0.2
     """Share of the first answers left out of training, in [0, 1): doubtful ones of crowded classes. Paper: 0 to 0.3."""
     confident: int = 60
@@ -99,8 +103,9 @@ class Locle(Annotator):
     """What makes a node worth asking about: entropy and disharmony with its neighbours, or a low largest probability."""
     decay: float = 0.5
     """Weight of a stage against the next in the mixture, in (0, 1)."""
-    refine: bool = True
-    """Let a network on a rewired graph overrule later answers."""
+    refine: Literal["held-out", "all", "none"] = "held-out"
+    """Whether a network on a rewired graph may overrule later answers: one that has not learned from them, one that has learned from
+    all (as published; it mostly repeats them), or none."""
     floor: float = 0.7
     """Answers less confident than this are always overruled. Paper: 0.7; 0 on PubMed and DBLP. Above 1: all are."""
     neighbours: int = 3
@@ -135,7 +140,7 @@ class Locle(Annotator):
     """Epochs of the network that overrules, >= 1. Paper: 20 to 30."""
     lr: float = 0.01
     """Learning rate (Adam) of a stage's network, > 0. Paper: 0.01, 0.1 on DBLP."""
-    repair_lr: float = 0.05
+    repair_lr: float = 0.01
     """Learning rate of the network that overrules, > 0. Paper: 0.05 to 0.1."""
     weight_decay: float = 5e-4
     """Weight decay of both, >= 0."""
@@ -178,38 +183,15 @@ class Locle(Annotator):
             If `data` holds no nodes, they have neither features nor texts, there is no judge, judges have different classes, or the
             first answers give no label or name one class only.
         """
-        graph = graph_of(data, need="Locle")
-        if len(data) == 0:
-            raise InputError("There are no nodes to label (N = 0).", hint="Check the file or the filter that made the dataset.")
-        judges = self._judges(data, signals)
-        names = tuple(judges[0].classes)
-        inputs, featuriser, factor = encoded(data, signals, self.encoder, seed=seed)
-        nodes = data.inputs.nodes
-        row = np.full(len(graph), -1, dtype=np.int64)
-        row[nodes] = np.arange(len(nodes))
-        ledger = Ledger(
-            nodes=len(graph), classes=names, budget=self.budget, items=lambda judge, asked: items_for(judge, data.take(row[asked]))
-        )
-        history: list[dict[str, float]] = []
-        base = self.net or net_named(self.gnn, hidden=self.hidden, dropout=self.dropout)
-        fit = Fit(epochs=self.epochs, optimizer="adam", lr=self.lr, weight_decay=self.weight_decay, schedule="constant", keep="last")
-        trainer = Trainer(
-            inputs=inputs, factory=base, num_classes=len(names), fit=fit,
-            repair=replace(fit, epochs=self.repair_epochs, lr=self.repair_lr),
-            on_history=lambda rows: history.extend({"stage": float(len(history) // self.epochs + 1)} | r for r in rows),
-        )  # fmt: skip
-        done = rounds(
-            graph.adjacency, inputs.graph.features.numpy(), ledger, lambda stage: judges[min(stage, len(judges)) - 1], trainer, self.plan,
-            seed=seed, allowed=row >= 0,
-        )  # fmt: skip
-        provenance = _provenance(self, data, judges, seed=seed)
-        net, spec = mixture_of(base, done.nets, self.decay, factor)
+        work = carried_out(self, data, signals=signals, seed=seed)
+        provenance = _provenance(self, data, work.judges, seed=seed)
+        net, spec = mixture_of(work.base, work.done.nets, self.decay, work.factor)
         model = Learned(
-            provenance=provenance, facts={"fit": _plain_fit(fit), "stages": self.stages}, net=net, net_spec=spec, featuriser=featuriser,
-            names=names, input_shape=tuple(inputs.shape[1:]), history=tuple(history),
+            provenance=provenance, facts={"fit": _plain_fit(work.fit), "stages": self.stages}, net=net, net_spec=spec,
+            featuriser=work.featuriser, names=work.ledger.classes, input_shape=work.featuriser.input_shape, history=tuple(work.history),
         )  # fmt: skip
-        facts = facts_of(data, ledger, done, judges, self)
-        return annotation_of(data, ledger, done, provenance=provenance, facts=facts, model=model)
+        facts = facts_of(data, work.ledger, work.done, work.judges, self)
+        return annotation_of(data, work.ledger, work.done, provenance=provenance, facts=facts, model=model)
 
     def _judges(self, data: Dataset, signals: Signals | None) -> Sequence[Judge]:
         """Who is asked: the first judge in stage 1, the second (or the first) in later ones."""
@@ -238,8 +220,52 @@ class Locle(Annotator):
         return judges
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """What an annotation is made of: the answers, the rounds, and what the networks read."""
+
+    ledger: Ledger
+    done: Finished
+    judges: Sequence[Judge]
+    base: NetFactory
+    fit: Fit
+    featuriser: Featuriser
+    factor: float
+    history: Sequence[dict[str, float]]
+
+
+def carried_out(method: Locle, data: Dataset, *, signals: Signals | None = None, seed: int) -> Work:
+    """Ask, train and repair as `method` says; :meth:`Locle.annotate` makes an annotation of it. Raises as that does."""
+    graph = graph_of(data, need="Locle")
+    if len(data) == 0:
+        raise InputError("There are no nodes to label (N = 0).", hint="Check the file or the filter that made the dataset.")
+    judges = method._judges(data, signals)
+    names = tuple(judges[0].classes)
+    inputs, featuriser, factor = encoded(data, signals, method.encoder, seed=seed)
+    row = np.full(len(graph), -1, dtype=np.int64)
+    row[data.inputs.nodes] = np.arange(len(data))
+    ledger = Ledger(
+        nodes=len(graph), classes=names, budget=method.budget, items=lambda judge, asked: items_for(judge, data.take(row[asked]))
+    )
+    history: list[dict[str, float]] = []
+    base = method.net or net_named(method.gnn, hidden=method.hidden, dropout=method.dropout)
+    fit = Fit(epochs=method.epochs, optimizer="adam", lr=method.lr, weight_decay=method.weight_decay, schedule="constant", keep="last")
+    trainer = Trainer(
+        inputs=inputs, factory=base, num_classes=len(names), fit=fit,
+        repair=replace(fit, epochs=method.repair_epochs, lr=method.repair_lr),
+        on_history=lambda rows: history.extend({"stage": float(len(history) // method.epochs + 1)} | r for r in rows),
+    )  # fmt: skip
+    done = rounds(
+        graph.adjacency, inputs.graph.features.numpy(), ledger, lambda stage: judges[min(stage, len(judges)) - 1], trainer, method.plan,
+        seed=seed, allowed=row >= 0,
+    )  # fmt: skip
+    return Work(ledger=ledger, done=done, judges=judges, base=base, fit=fit, featuriser=featuriser, factor=factor, history=history)
+
+
 _WORDS: dict[str, Sequence[str]] = {
     "first": ("subspace", "random"),
+    "rows": ("unit", "raw"),
+    "refine": ("held-out", "all", "none"),
     "critical": ("both", "margin"),
     "scorer": Scorer.__args__,  # type: ignore[attr-defined]
     "represent": ("predictions", "features"),

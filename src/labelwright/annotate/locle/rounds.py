@@ -6,7 +6,7 @@ answers is left out of training. Then, in stages s = 1..S,
     train from scratch on (V_L, y);  P = mixture of all stages' outputs;  s = S ends here
     critical nodes: asked about, about (B - B_1) / (S - 1) a stage, and their answers join V_L
     confident nodes (from stage 2 on): join V_L with argmax P
-    a fresh network on a rewired graph overrules some of the new answers
+    a fresh network on a rewired graph, which has not learned from the new answers, overrules some of them
 
 No question is asked in the last stage, whose answers nothing would learn from: the budget is never passed. No true label is seen
 anywhere: the network of the last epoch and the mixture of the last stage are what is kept.
@@ -23,7 +23,7 @@ from scipy import sparse
 
 from labelwright.annotate.locle.answers import Ledger
 from labelwright.annotate.locle.rewiring import Rewired, Scorer, overruled, rewire
-from labelwright.annotate.locle.subspace import choose, closeness, leading_subspace, smoothed
+from labelwright.annotate.locle.subspace import Rows, choose, closeness, leading_subspace, smoothed
 from labelwright.annotate.locle.uncertainty import dropped_first, ensemble, extremes
 from labelwright.errors import InputError
 from labelwright.judges import Judge
@@ -44,12 +44,13 @@ class Plan:
     clusters_per_class: float = 2.0
     hops: int = 2
     smoothing: float = 1.0
-    per_cluster: bool = False
+    rows: Rows = "unit"
+    per_cluster: bool = True
     drop: float = 0.2
     confident: int = 60
     critical: Literal["both", "margin"] = "both"
     decay: float = 0.5
-    refine: bool = True
+    refine: Literal["held-out", "all", "none"] = "held-out"
     floor: float = 0.7
     neighbours: int = 3
     remove: float = 0.05
@@ -114,7 +115,7 @@ def first_nodes(
     if plan.first == "random":
         return np.sort(np.random.default_rng(seed).permutation(places)[:count])
     smooth = smoothed(normalised(adjacency.astype(np.float64)), features, hops=plan.hops, alpha=plan.smoothing)
-    vectors = leading_subspace(smooth, plan.rank, seed=seed)
+    vectors = leading_subspace(smooth, plan.rank, seed=seed, rows=plan.rows)
     groups = round(plan.clusters_per_class * classes) or count
     scores, labels = closeness(vectors, max(1, min(groups, len(vectors))), seed=seed)
     return places[choose(scores[places], labels[places], count, per_cluster=plan.per_cluster)]
@@ -176,7 +177,7 @@ def rounds(
             used[answered], trust[answered] = ledger.label[answered], ledger.confidence[answered]
             used[confident], trust[confident] = mixed[confident].argmax(1), mixed[confident].max(1)
             here = replace(here, critical=critical, confident=confident, answered=answered)
-            if plan.refine and len(answered):
+            if plan.refine != "none" and len(answered):
                 here = _repair(here, graph, features, used, trust, ledger, train, plan, seed=seed + 10_007 * stage)
                 refined[here.overruled] = True
                 if plan.keep_rewired and here.rewired is not None:
@@ -197,15 +198,19 @@ def _repair(
     *,
     seed: int,
 ) -> Round:
-    """Let a fresh network on a rewired graph overrule new answers: writes to `used` and `trust`."""
+    """Let a fresh network on a rewired graph overrule new answers: writes to `used` and `trust`.
+
+    Trained on the answers it judges, a network repeats them. It learns from all others, therefore, unless the plan wants it as published.
+    """
     labelled = np.flatnonzero(used != UNKNOWN)
     vectors = here.mixed if plan.represent == "predictions" else features
     changed = rewire(
         graph, vectors, labelled, per_node=plan.neighbours, remove=plan.remove, add=plan.add, max_edges=plan.max_edges,
         a1=plan.energy, a2=plan.size, scorer=plan.scorer, seed=seed,
     )  # fmt: skip
-    probs = train(changed.adjacency, labelled, used[labelled], repair=True, seed=seed).probs
     nodes = here.answered
+    taught = np.setdiff1d(labelled, nodes) if plan.refine == "held-out" else labelled
+    probs = train(changed.adjacency, taught, used[taught], repair=True, seed=seed).probs
     over = nodes[overruled(ledger.confidence[nodes], probs[nodes].max(1), floor=plan.floor)]
     used[over], trust[over] = probs[over].argmax(1), probs[over].max(1)
     return replace(here, overruled=over, rewired=changed)

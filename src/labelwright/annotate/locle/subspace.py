@@ -1,13 +1,18 @@
 """Which nodes to ask about first: those nearest to the centres of clusters in the leading subspace of smoothed features.
 
     H = X + sum_{l=1..T} (alpha A)^l X        A = D^{-1/2} W D^{-1/2}
-    Q = the r leading left singular vectors of H, (V, r)
-    score(v) = 1 / (1 + ||Q_v - centre(v)||)  centres by k-means on the rows of Q
+    H ~ Q S B                                 truncated SVD; Q the r leading left singular vectors, (V, r)
+    score(v) = 1 / (1 + ||R_v - centre(v)||)  centres by k-means on the rows R
 
-The released code multiplies by A once in every term; here it is the power series.
+The released code multiplies by A once in every term; here it is the power series. It takes R = Q. Rows of Q are short where a
+node has few words and few neighbours, so k-means makes one large cluster of short rows around the origin, whose members are all
+"near the centre": they are poor nodes to ask about. By default R_v is the unit vector along (Q S)_v, which compares
+directions, as spectral clustering does (Ng, Jordan, Weiss 2002).
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -15,8 +20,9 @@ from scipy import sparse
 from labelwright import check
 from labelwright.stats.cluster import kmeans
 
-__all__ = ["choose", "closeness", "leading_subspace", "smoothed"]
+__all__ = ["Rows", "choose", "closeness", "leading_subspace", "smoothed"]
 
+Rows = Literal["unit", "raw"]
 OVERSAMPLE, POWER = 10, 4
 """Extra directions and power iterations of the randomised decomposition; four make the leading subspace exact to about 1e-3 on
 spectra that fall as slowly as those of word counts."""
@@ -33,15 +39,24 @@ def smoothed(operator: sparse.csr_matrix, features: np.ndarray | sparse.spmatrix
     return total
 
 
-def leading_subspace(values: np.ndarray, rank: int, *, seed: int) -> np.ndarray:
-    """The `rank` leading left singular vectors, float64 (V, r), r at most the smaller side of `values`."""
+def leading_subspace(values: np.ndarray, rank: int, *, seed: int, rows: Rows = "unit") -> np.ndarray:
+    """The nodes in the `rank` leading directions, float64 (V, r), r at most the smaller side of `values`.
+
+    `rows`: ``raw`` for the left singular vectors, ``unit`` for those times their singular values, each row brought to length 1 (rows of
+    zeros stay).
+    """
     rank = min(check.integer("rank", rank, low=1), *values.shape)
     if min(values.shape) <= rank + OVERSAMPLE:
-        return np.asarray(np.linalg.svd(values, full_matrices=False)[0][:, :rank])
-    from sklearn.utils.extmath import randomized_svd
+        left, size, _ = (part[..., :rank] for part in np.linalg.svd(values, full_matrices=False))
+    else:
+        from sklearn.utils.extmath import randomized_svd
 
-    left = randomized_svd(values, rank, n_oversamples=OVERSAMPLE, n_iter=POWER, random_state=seed)[0]
-    return np.asarray(left, dtype=np.float64)
+        left, size, _ = randomized_svd(values, rank, n_oversamples=OVERSAMPLE, n_iter=POWER, random_state=seed)
+    if rows == "raw":
+        return np.asarray(left, dtype=np.float64)
+    weighted = np.asarray(left * size, dtype=np.float64)
+    length = np.linalg.norm(weighted, axis=1, keepdims=True)
+    return weighted / np.where(length > 0, length, 1.0)
 
 
 def closeness(vectors: np.ndarray, clusters: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
