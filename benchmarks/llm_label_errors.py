@@ -9,7 +9,6 @@ labels: BEGIN with classifiers as judges, and the three workers a summary of the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -494,12 +493,10 @@ def main() -> None:
     bench.data_root("multilabel", "text/begin", "text/xsum")
     record = bench.Record("llm-label-errors", quick=args.quick)
     seeds = 1 if args.quick else args.seeds
-    start = time.perf_counter()
     part_simulated(record, seeds)
     part_reuters(record, seeds)
     part_people(record, seeds)
     part_speed(record, seeds)
-    record.note(f"All parts together took {time.perf_counter() - start:.0f} s of this run (runs that were on file cost nothing).")
     record.report()
 
 
