@@ -7,7 +7,7 @@ from labelwright.nn.embedding import Embedding, EmbeddingNet
 from labelwright.nn.ensembles import Ensemble, EnsembleNet, Mixture, MixtureNet
 from labelwright.nn.factories import NETS, NetFactory, factory_from, join_head, net_named, network, seeded, spec_of, split_head
 from labelwright.nn.gcnii import GCNII
-from labelwright.nn.graphs import GAT, GCN, GraphNet, GraphSAGE
+from labelwright.nn.graphs import GAT, GCN, GeometricNet, GraphNet, GraphSAGE
 from labelwright.nn.hub import HuggingFace
 from labelwright.nn.networks import MLP, ConvNet, PreActResNet, ResNet, WideResNet
 from labelwright.nn.scaled import Scaled, ScaledNet
@@ -24,6 +24,7 @@ __all__ = [
     "EmbeddingNet",
     "Ensemble",
     "EnsembleNet",
+    "GeometricNet",
     "GraphNet",
     "GraphSAGE",
     "HuggingFace",

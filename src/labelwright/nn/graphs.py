@@ -21,7 +21,7 @@ from labelwright.data.node_batches import NodeTensor
 from labelwright.errors import InputError, require
 from labelwright.nn.factories import network
 
-__all__ = ["GAT", "GCN", "GraphNet", "GraphSAGE", "HiddenNorm", "geometric"]
+__all__ = ["GAT", "GCN", "GeometricNet", "GraphNet", "GraphSAGE", "HiddenNorm", "geometric", "rounds_of"]
 
 HiddenNorm = Literal["none", "l1"]
 Activation = Literal["relu", "leaky-relu", "elu"]
@@ -78,6 +78,30 @@ class GraphNet(nn.Module):
                 if self.norm == "l1":
                     hidden = F.normalize(hidden, p=1.0, dim=1)
         return hidden[x.nodes]
+
+
+class GeometricNet(nn.Module):
+    """Any model of PyTorch Geometric, or of your own, that is called ``model(x, edge_index)``, as a network here.
+
+    A factory for it: ``lambda classes, shape: GeometricNet(torch_geometric.nn.GIN(shape[0], 64, 2, classes))``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: NodeTensor) -> Tensor:
+        """What the model gives for the nodes of `x`: (N, …)."""
+        if not isinstance(x, NodeTensor):
+            raise InputError("A model of PyTorch Geometric reads the nodes of a graph; these inputs are a plain array.")
+        made: Tensor = self.model(x.graph.features, x.graph.edge_index)
+        return made[x.nodes]
+
+
+def rounds_of(net: nn.Module) -> int:
+    """Rounds of messages a network passes, as far as its layers are PyTorch Geometric's; at least 1."""
+    kind = geometric().MessagePassing
+    return max(1, sum(isinstance(module, kind) for module in net.modules()))
 
 
 def _checked(factory: Any) -> None:

@@ -14,7 +14,7 @@ from labelwright.labels import UNKNOWN, ClassLabels
 from labelwright.learn import CrossEntropy, ErrorResilientGraph
 from labelwright.learn.noisy.erase_labels import Beliefs, one_hot, prototypes, semantic, similarity, spread, spread_from
 from labelwright.nn import net_named
-from labelwright.nn.embedding import ABSENT, EmbeddingNet
+from labelwright.nn.embedding import ABSENT, Embedding, EmbeddingNet
 from labelwright.results import Learned
 from labelwright.stats import graphs
 from labelwright.training import Fit
@@ -250,6 +250,26 @@ def test_other_encoders_and_sampled_neighbourhoods_learn(net):
     fit = Fit(epochs=8, batch_size=45, optimizer="amsgrad", lr=1e-2, schedule="constant", device="cpu")
     model = ErrorResilientGraph(dim=16, fan_out=5, steps=10).learn(data, net_named(net, hidden=16), fit=fit, seed=0)
     assert (model.predict_proba(data).argmax(1) == truth)[test].mean() > 0.6  # a third by chance
+
+
+def test_any_model_of_pytorch_geometric_is_an_encoder(tmp_path):
+    from torch_geometric.nn import GIN
+
+    from labelwright.nn.graphs import GeometricNet, rounds_of
+
+    def factory(outputs, shape):
+        return GeometricNet(GIN(shape[0], 16, 3, outputs))
+
+    assert rounds_of(factory(4, (5,))) == 3
+    data, truth = communities()
+    fit = Fit(epochs=6, batch_size=60, optimizer="adam", lr=1e-2, schedule="constant", device="cpu")
+    model = ErrorResilientGraph(dim=16, fan_out=4).learn(data, factory, fit=fit, seed=0)
+    assert (model.predict_proba(data).argmax(1) == truth)[data.columns["split"] == "test"].mean() > 0.6
+    model.save(tmp_path / "m")
+    own = Embedding(encoder=factory, dim=16)
+    assert np.array_equal(Learned.load(tmp_path / "m", net=own).predict_proba(data), model.predict_proba(data))
+    with pytest.raises(InputError, match="caller's own"):
+        Learned.load(tmp_path / "m")
 
 
 def test_isolated_nodes_absent_classes_and_no_splits():

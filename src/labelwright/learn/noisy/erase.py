@@ -33,7 +33,7 @@ from labelwright.learn.noisy.erase_labels import Beliefs
 from labelwright.nn import AutoNet, seeded
 from labelwright.nn.coding import CodingRateReduction
 from labelwright.nn.embedding import Embedding, EmbeddingNet
-from labelwright.nn.graphs import GAT
+from labelwright.nn.graphs import GAT, rounds_of
 from labelwright.registry import Flaw, Have, Learner, Want, register
 from labelwright.results import Learned
 from labelwright.training import Batch, Fit, Prepared, Step, TensorData, accuracy, evaluating, predict_logits, prepare, train
@@ -120,7 +120,7 @@ class ErrorResilientGraph(Learner):
             steps=self.steps, sampled=self.fan_out > 0,
         )  # fmt: skip
         heads = _Heads(prepared, beliefs, every=self.head_every, epochs=fit.epochs)
-        step = self._step(beliefs, getattr(encoder, "layers", 2))
+        step = self._step(beliefs, rounds_of(model) if self.fan_out else 0)
         run = train(
             model,
             step,
