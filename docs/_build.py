@@ -361,6 +361,7 @@ def navigation() -> list[dict[str, Any]]:
                 {"Results and saving": "results.md"},
                 {"How errors look": "errors.md"},
                 {"Honest benchmarks": "benchmarks.md"},
+                {"Labels people got wrong": "real-noise.md"},
             ]
         },
     ]
