@@ -257,3 +257,15 @@ def test_real_graphs_have_the_counts_everybody_reports():
     titles = load(GRAPHS / "citeseer_m10_titles")
     assert (len(titles), titles.num_classes) == (10_310, 10)
     assert graph_of(titles).texts[0].startswith("Working Paper 7 MAKUENI")
+
+
+def test_a_node_in_a_report_shows_its_text_or_its_neighbours(tmp_path):
+    from labelwright.report.examples import Showcase
+
+    write_tables(tmp_path / "g")
+    data = load(tmp_path / "g")
+    shown = dict(Showcase(data)(0).fields)
+    near = [f"n{j}" for j in np.flatnonzero(dense_of(data)[0])]
+    assert shown["neighbours"] == str(len(near))
+    assert shown["among them"].split(", ")[0] == near[0]
+    assert dict(Showcase(data)(N - 1).fields)["among them"] == "none"

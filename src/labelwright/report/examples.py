@@ -63,8 +63,13 @@ class Showcase:
         if data.kind == "images":
             return self._image(row)
         if data.kind == "texts":
-            text = " ".join(str(data.inputs[row]).split())
-            return Shown(text=text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…")
+            return _excerpt(str(data.inputs[row]))
+        if data.kind == "nodes":
+            node = data.inputs[row]
+            if "text" in node:
+                return _excerpt(node["text"])
+            near = node["neighbours"]
+            return Shown(fields=(("neighbours", str(len(near))), ("among them", ", ".join(str(i) for i in near[:ROW_FIELDS]) or "none")))
         if data.kind == "table":
             values = data.inputs[row]
             return Shown(fields=tuple((str(k), compact(v, 60)) for k, v in list(values.items())[:ROW_FIELDS]))
@@ -81,6 +86,12 @@ class Showcase:
             return Shown(image=thumbnail(picture_of(self.data, row)))
         except InputError as err:  # one unreadable image must not cost the page; the audit has said so already
             return Shown(note=compact(str(err), 90))
+
+
+def _excerpt(words: str) -> Shown:
+    """The beginning of a text, on one line."""
+    text = " ".join(words.split())
+    return Shown(text=text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…")
 
 
 def picture_of(data: Any, row: int) -> Any:
