@@ -7,8 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
 
-from labelwright.annotate.locle.subspace import choose, closeness, leading_subspace, smoothed
+from labelwright.annotate.locle.subspace import choose, closeness, leading_subspace, smoothed, smoothing
 from labelwright.errors import InputError
+from labelwright.stats.graphs import normalised
 
 
 def path_operator() -> sparse.csr_matrix:
@@ -23,7 +24,21 @@ def test_smoothing_is_a_power_series():
     assert_allclose(smoothed(path_operator(), features, hops=2, alpha=1.0)[:, 0], [1.5, 1 / np.sqrt(2), 0.5, 5.0])
     assert_allclose(smoothed(path_operator(), features, hops=2, alpha=0.5)[:, 0], [1.125, 0.5 / np.sqrt(2), 0.125, 5.0])
     assert_allclose(smoothed(path_operator(), features, hops=0), features)
-    assert_allclose(smoothed(path_operator(), sparse.csr_matrix(features)), smoothed(path_operator(), features))
+
+
+@pytest.mark.parametrize("density", [0.05, 1.0])
+def test_products_without_the_matrix_are_products_with_it(density):
+    rng = np.random.default_rng(0)
+    upper = np.triu(rng.random((60, 60)) < 0.1, 1)
+    operator = normalised(sparse.csr_matrix((upper | upper.T).astype(np.float64)))
+    features = rng.random((60, 40)) * (rng.random((60, 40)) < density)
+    matrix, implicit = smoothed(operator, features, hops=3, alpha=0.8), smoothing(operator, features, hops=3, alpha=0.8)
+    right, left = rng.normal(size=(40, 3)), rng.normal(size=(60, 2))
+    assert_allclose(implicit.matmat(right), matrix @ right, atol=1e-10)
+    assert_allclose(implicit.rmatmat(left), matrix.T @ left, atol=1e-10)
+    for rank in (4, 35):  # randomised, and exact
+        a, b = (leading_subspace(m, rank, seed=1) for m in (matrix, implicit))
+        assert_allclose(a @ a.T, b @ b.T, atol=1e-8)
 
 
 def test_features_of_other_nodes_are_refused():

@@ -23,7 +23,7 @@ from scipy import sparse
 
 from labelwright.annotate.locle.answers import Ledger
 from labelwright.annotate.locle.rewiring import Rewired, Scorer, overruled, rewire
-from labelwright.annotate.locle.subspace import Rows, choose, closeness, leading_subspace, smoothed
+from labelwright.annotate.locle.subspace import Rows, choose, closeness, leading_subspace, smoothing
 from labelwright.annotate.locle.uncertainty import dropped_first, ensemble, extremes
 from labelwright.errors import InputError
 from labelwright.judges import Judge
@@ -114,7 +114,7 @@ def first_nodes(
     places = np.flatnonzero(allowed)
     if plan.first == "random":
         return np.sort(np.random.default_rng(seed).permutation(places)[:count])
-    smooth = smoothed(normalised(adjacency.astype(np.float64)), features, hops=plan.hops, alpha=plan.smoothing)
+    smooth = smoothing(normalised(adjacency.astype(np.float64)), features, hops=plan.hops, alpha=plan.smoothing)
     vectors = leading_subspace(smooth, plan.rank, seed=seed, rows=plan.rows)
     groups = round(plan.clusters_per_class * classes) or count
     scores, labels = closeness(vectors, max(1, min(groups, len(vectors))), seed=seed)

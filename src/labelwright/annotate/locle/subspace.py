@@ -16,22 +16,25 @@ from typing import Literal
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from labelwright import check
 from labelwright.stats.cluster import kmeans
 
-__all__ = ["Rows", "choose", "closeness", "leading_subspace", "smoothed"]
+__all__ = ["Rows", "choose", "closeness", "leading_subspace", "smoothed", "smoothing"]
 
 Rows = Literal["unit", "raw"]
+SPARSE = 0.25
+"""Share of non-zero features below which sparse products are faster."""
 OVERSAMPLE, POWER = 10, 4
 """Extra directions and power iterations of the randomised decomposition; four make the leading subspace exact to about 1e-3 on
 spectra that fall as slowly as those of word counts."""
 
 
-def smoothed(operator: sparse.csr_matrix, features: np.ndarray | sparse.spmatrix, *, hops: int = 2, alpha: float = 1.0) -> np.ndarray:
+def smoothed(operator: sparse.csr_matrix, features: np.ndarray, *, hops: int = 2, alpha: float = 1.0) -> np.ndarray:
     """``X + sum_{l=1..hops} (alpha A)^l X``, float64 (V, F). A row of `operator` (A, normalised adjacency) that is empty leaves its node as it is."""
     check.same_length(operator=range(operator.shape[0]), features=range(features.shape[0]))
-    term = np.asarray(sparse.csr_matrix(features).toarray() if sparse.issparse(features) else features, dtype=np.float64)
+    term = np.asarray(features, dtype=np.float64)
     total = term.copy()
     for _ in range(check.integer("hops", hops, low=0)):
         term = alpha * (operator @ term)
@@ -39,19 +42,40 @@ def smoothed(operator: sparse.csr_matrix, features: np.ndarray | sparse.spmatrix
     return total
 
 
-def leading_subspace(values: np.ndarray, rank: int, *, seed: int, rows: Rows = "unit") -> np.ndarray:
+def smoothing(operator: sparse.csr_matrix, features: np.ndarray, *, hops: int = 2, alpha: float = 1.0) -> LinearOperator:
+    """The matrix that :func:`smoothed` gives, (V, F), as its products: never made, and features that are mostly zero stay sparse."""
+    few = np.count_nonzero(features) < SPARSE * features.size
+    words = sparse.csr_matrix(features, dtype=np.float64) if few else np.asarray(features, dtype=np.float64)
+    return LinearOperator(
+        shape=features.shape,
+        dtype=np.float64,
+        matvec=lambda v: smoothed(operator, words @ v.reshape(-1, 1), hops=hops, alpha=alpha),
+        matmat=lambda block: smoothed(operator, words @ block, hops=hops, alpha=alpha),
+        rmatmat=lambda block: words.T @ smoothed(operator, block, hops=hops, alpha=alpha),  # A is symmetric, so is the power series
+    )
+
+
+def leading_subspace(values: np.ndarray | LinearOperator, rank: int, *, seed: int, rows: Rows = "unit") -> np.ndarray:
     """The nodes in the `rank` leading directions, float64 (V, r), r at most the smaller side of `values`.
 
-    `rows`: ``raw`` for the left singular vectors, ``unit`` for those times their singular values, each row brought to length 1 (rows of
-    zeros stay).
+    Exact where that side is little more than `rank`, else by randomised subspace iteration (Halko, Martinsson, Tropp 2011), which needs
+    products with blocks only. `rows`: ``raw`` for the left singular vectors, ``unit`` for those times their singular values, each row
+    brought to length 1 (rows of zeros stay).
     """
     rank = min(check.integer("rank", rank, low=1), *values.shape)
-    if min(values.shape) <= rank + OVERSAMPLE:
-        left, size, _ = (part[..., :rank] for part in np.linalg.svd(values, full_matrices=False))
+    width = min(rank + OVERSAMPLE, *values.shape)
+    product = aslinearoperator(values)
+    if width == min(values.shape):
+        dense = product.matmat(np.eye(values.shape[1])) if isinstance(values, LinearOperator) else values
+        left, size, _ = np.linalg.svd(dense, full_matrices=False)
     else:
-        from sklearn.utils.extmath import randomized_svd
-
-        left, size, _ = randomized_svd(values, rank, n_oversamples=OVERSAMPLE, n_iter=POWER, random_state=seed)
+        start = np.random.default_rng(seed).normal(size=(values.shape[1], width))
+        basis = np.linalg.qr(product.matmat(start))[0]
+        for _ in range(POWER):
+            basis = np.linalg.qr(product.matmat(np.linalg.qr(product.rmatmat(basis))[0]))[0]
+        inner, size, _ = np.linalg.svd(product.rmatmat(basis).T, full_matrices=False)
+        left = basis @ inner
+    left, size = left[:, :rank], size[:rank]
     if rows == "raw":
         return np.asarray(left, dtype=np.float64)
     weighted = np.asarray(left * size, dtype=np.float64)
