@@ -63,6 +63,9 @@ def test_exact_equals_the_unrolled_graph(momentum, middles, augmented, soft):
     assert exact.loss == pytest.approx(whole.loss, rel=1e-12)
     assert exact.final == pytest.approx(whole.final, rel=1e-12)
     assert_close(exact.theta, whole.theta)
+    for keep in (0, 3, 9):
+        again = match(inner, start, variables, alpha, steps=5, target=target, momentum=momentum, middles=goals, keep=keep)
+        assert all(error(a, b) < 1e-13 for a, b in zip(again.gradients, exact.gradients, strict=True))
     # what the direct mode leaves out is not small, and changes no loss
     assert direct.loss == exact.loss
     assert error(direct.gradients[0], whole.gradients[0]) > 1e-3
@@ -208,6 +211,7 @@ def test_wrong_arguments():
     for bad, word in (
         ({"steps": 0}, "steps"),
         ({"momentum": 1.0}, "momentum"),
+        ({"keep": -1}, "keep"),
         ({"grad_mode": "fast"}, "grad_mode"),
         ({"middles": {3: Middle(target)}}, "after 3 steps"),
         ({"middles": {0: Middle(target)}}, "after 0 steps"),

@@ -14,7 +14,9 @@ Three ways to dL/dS and dL/dalpha:
                   dL/dalpha -= <v_k, lambda>,   w = nu - alpha lambda
                   g_k again, with a graph;  (h_theta, h_S) = grad(<g_k, w>, (theta_k, S))
                   dL/dS += h_S,   lambda += h_theta,   nu = mu w
-              The true gradient; activations of one step at a time.
+              The true gradient; activations of one step at a time. It costs one forward and backward pass a step more than
+              the unrolled graph in arithmetic, and earns that back where memory is what takes time. With `keep` the last
+              steps' graphs are kept from the way forward: N of them make it as quick and as large as the unrolled graph.
 ``direct``    The same without ``lambda += h_theta`` (TESLA, Cui et al. 2023): the dependence of theta_k on earlier images is dropped.
 ``unrolled``  One autograd graph over all steps: the true gradient, in memory that grows with N. The reference.
 """
@@ -95,6 +97,7 @@ def match(
     momentum: float = 0.0,
     middles: Mapping[int, Middle] | None = None,
     grad_mode: GradMode = "exact",
+    keep: int = 1,
 ) -> Matched:
     """Loss and gradients of matching a student of `steps` steps to `target`.
 
@@ -114,6 +117,8 @@ def match(
         Intermediate targets by the number of steps after which they count, 1..steps.
     grad_mode
         ``exact``, ``direct`` or ``unrolled``; see the module.
+    keep
+        How many of the last steps' graphs the sweep keeps instead of making them twice; 1 costs no memory, more trade it for time.
 
     Raises
     ------
@@ -123,6 +128,7 @@ def match(
     check.integer("steps", steps, low=1)
     check.in_range("momentum", momentum, low=0, high=1, closed="left")
     check.one_of("grad_mode", grad_mode, GRAD_MODES)
+    check.integer("keep", keep, low=0)
     check.same_shape(start=start, target=target)
     middles = {} if middles is None else middles
     for place, middle in middles.items():
@@ -135,7 +141,7 @@ def match(
     student = _Student(inner, start.detach(), tuple(v.detach() for v in variables), alpha.detach(), steps, momentum)
     if grad_mode == "unrolled":
         return _unrolled(student, goals)
-    return _swept(student, goals, through=grad_mode == "exact")
+    return _swept(student, goals, through=grad_mode == "exact", keep=keep)
 
 
 class _Goals:
@@ -185,57 +191,75 @@ def _unrolled(student: _Student, goals: _Goals) -> Matched:
     return Matched(loss=loss.item(), final=final, gradients=tuple(gradients), alpha=slope, theta=theta.detach())
 
 
-def _swept(student: _Student, goals: _Goals, *, through: bool) -> Matched:
-    thetas, velocities, loss, final = _forward(student, goals)
-    variables = [v.requires_grad_() for v in student.variables]
-    gradients = [torch.zeros_like(v) for v in variables]
+def _swept(student: _Student, goals: _Goals, *, through: bool, keep: int) -> Matched:
+    for v in student.variables:
+        v.requires_grad_()
+    way = _forward(student, goals, keep)
+    gradients = [torch.zeros_like(v) for v in student.variables]
     slope = torch.zeros_like(student.alpha)
-    end = thetas[-1]
     pull, later = torch.zeros_like(student.start), torch.zeros_like(student.start)  # lambda and nu
     for k in range(student.steps - 1, -1, -1):
-        own = goals.gradient(k + 1, thetas[k + 1])
+        own = goals.gradient(k + 1, way.thetas[k + 1])
         if own is not None:
             pull = pull + own
-        slope -= (velocities[k] * pull).sum()
+        slope -= (way.velocities[k] * pull).sum()
         w = later - student.alpha * pull
         # theta_0 is given: nothing is asked of it
-        bent, parts = _step_back(student, thetas[k], k, variables, w, through=through and k > 0)
+        bent, parts = _step_back(student, way, k, w, through=through and k > 0)
         pull = pull + bent
         for total, part in zip(gradients, parts, strict=True):
             if part is not None:
                 total += part
         later = student.momentum * w
-        thetas[k + 1] = velocities[k] = torch.empty(0)  # no longer needed
-    return Matched(loss=loss, final=final, gradients=tuple(gradients), alpha=slope, theta=end)
+        if k + 1 < student.steps:
+            way.thetas[k + 1] = torch.empty(0)  # no longer needed
+        way.velocities[k] = torch.empty(0)
+    return Matched(loss=way.loss, final=way.final, gradients=tuple(gradients), alpha=slope, theta=way.thetas[-1])
 
 
-def _step_back(
-    student: _Student, theta: Tensor, k: int, variables: list[Tensor], w: Tensor, *, through: bool
-) -> tuple[Tensor | float, Sequence[Tensor | None]]:
+@dataclass
+class _Way:
+    """What the way forward leaves behind: theta_0..theta_N, v_0..v_{N-1}, L and the last D, and the graphs of the last steps,
+    as pairs of theta_k and g_k by step."""
+
+    thetas: list[Tensor]
+    velocities: list[Tensor]
+    graphs: dict[int, tuple[Tensor, Tensor]]
+    loss: float = 0.0
+    final: float = 0.0
+
+
+def _forward(student: _Student, goals: _Goals, keep: int) -> _Way:
+    way = _Way([student.start], [], {})
+    fixed = tuple(v.detach() for v in student.variables)
+    terms: list[Tensor] = []
+    for k in range(student.steps):
+        held = k >= student.steps - keep
+        theta = way.thetas[-1].detach().requires_grad_()
+        (g,) = torch.autograd.grad(student.inner(theta, k, *(student.variables if held else fixed)), theta, create_graph=held)
+        if held:
+            way.graphs[k] = (theta, g)
+            g = g.detach()
+        way.velocities.append(g if k == 0 else student.momentum * way.velocities[-1] + g)
+        way.thetas.append(way.thetas[-1] - student.alpha * way.velocities[-1])
+        terms = [*terms, *goals.distances(k + 1, way.thetas[-1])]
+    way.loss, way.final = torch.stack(terms).sum().item(), goals.distances(student.steps, way.thetas[-1])[0].item()
+    return way
+
+
+def _step_back(student: _Student, way: _Way, k: int, w: Tensor, *, through: bool) -> tuple[Tensor | float, Sequence[Tensor | None]]:
     """``grad(<g_k, w>, (theta_k, variables))``: in theta only where asked (else 0). A function, so that the step's graph dies with it."""
-    theta = theta.detach().requires_grad_()
-    (g,) = torch.autograd.grad(student.inner(theta, k, *variables), theta, create_graph=True)
+    variables = student.variables
+    theta, g = way.graphs.pop(k, (None, None))
+    if theta is None or g is None:
+        theta = way.thetas[k].detach().requires_grad_()
+        (g,) = torch.autograd.grad(student.inner(theta, k, *variables), theta, create_graph=True)
     if not g.requires_grad:
         return 0.0, [None] * len(variables)
     found = torch.autograd.grad(g, [theta, *variables] if through else variables, grad_outputs=w, allow_unused=True)
     if not through:
         return 0.0, found
     return 0.0 if found[0] is None else found[0], found[1:]
-
-
-def _forward(student: _Student, goals: _Goals) -> tuple[list[Tensor], list[Tensor], float, float]:
-    """theta_0..theta_N, v_0..v_{N-1}, L and the last D, without a graph."""
-    thetas: list[Tensor] = [student.start]
-    velocities: list[Tensor] = []
-    terms: list[Tensor] = []
-    for k in range(student.steps):
-        theta = thetas[-1].detach().requires_grad_()
-        (g,) = torch.autograd.grad(student.inner(theta, k, *student.variables), theta)
-        velocities.append(g if k == 0 else student.momentum * velocities[-1] + g)
-        thetas.append(thetas[-1].detach() - student.alpha * velocities[-1])
-        terms = [*terms, *goals.distances(k + 1, thetas[-1])]
-    final = goals.distances(student.steps, thetas[-1])[0].item()
-    return thetas, velocities, torch.stack(terms).sum().item(), final
 
 
 def classifying(
