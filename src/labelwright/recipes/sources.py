@@ -11,7 +11,7 @@ import numpy as np
 from labelwright import check
 from labelwright.data.formats.matrix import Matrix, read_array, read_matrix, rows_of
 from labelwright.errors import InputError
-from labelwright.labels import ClassLabels, MultiLabels, SoftLabels
+from labelwright.labels import UNKNOWN, ClassLabels, MultiLabels, SoftLabels
 
 if TYPE_CHECKING:
     from labelwright.data import Dataset
@@ -135,6 +135,9 @@ def signals_from(step: Step, data: Dataset) -> tuple[Dataset, Signals | None]:
         rows = rows_of(matrix, data, str(probs))
         if isinstance(data.labels, SoftLabels):
             data = data.with_labels(data.labels.harden())
+        if data.labels is None and step.verb == "annotate":  # nobody has labelled these: the columns name the classes
+            names = matrix.names or tuple(str(j) for j in range(matrix.values.shape[1]))
+            data = data.with_labels(ClassLabels(values=np.full(len(data), UNKNOWN), names=names))
         if isinstance(data.labels, ClassLabels):
             data = data.with_labels(on_columns(data.labels, matrix, place=str(probs)))
             check.probabilities(str(probs), rows)
