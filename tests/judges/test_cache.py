@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -59,6 +60,8 @@ def test_equal_items_are_asked_once_and_failures_are_not_kept(tmp_path):
     assert verdicts.labels.tolist() == [1, -1, 1, 1]
     assert judge.judge(["broken", "x"]).cached == 1
     assert asked == ["x", "broken", "broken"]
+    twice = judge.judge(["broken", "broken", "x"])
+    assert (twice.cached, twice.calls, asked.count("broken")) == (1, 1, 3)  # a failure is no answer without a call, and is paid for once
 
 
 def test_another_model_or_wording_is_asked_anew(tmp_path):
@@ -102,6 +105,24 @@ def test_a_file_that_is_no_cache_is_left_alone(tmp_path):
         Cached(inner=simulator([]), path=tmp_path).judge(["x"])
     with pytest.raises(InputError, match="There is no cache"):
         stored(tmp_path / "none")
+
+
+@pytest.mark.parametrize("what", ["pages", "answer"])
+def test_damage_inside_the_file_is_told_in_one_line(tmp_path, what):
+    path, items = tmp_path / "c", [f"text {i}" * 40 for i in range(100)]
+    judge = Cached(inner=simulator([]), path=path)
+    judge.judge(items)
+    if what == "pages":
+        raw = path.read_bytes()
+        path.write_bytes(raw[:4096] + b"\xab" * (len(raw) - 4096))
+    else:
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("UPDATE answers SET probs = '[0.5, '")
+    with pytest.raises(InputError, match=r"cache .*c cannot be used: .*remove this one"):
+        judge.judge(items)
+    if what == "pages":
+        with pytest.raises(InputError, match="cannot be used"):
+            stored(path)
 
 
 def test_several_threads_and_connections_write_one_file(tmp_path):

@@ -84,6 +84,18 @@ def test_without_logprobs_replies_are_sampled_and_counted():
         assert "no log-probabilities" in judge_at(url, scores="logprobs").judge(["x"]).reason[0]
 
 
+def test_an_empty_reply_does_not_say_that_the_server_has_no_logprobs():
+    def answer(payload, n):
+        first = "nothing" in said_of(payload)
+        return chat("", logprobs=[]) if first else plus(payload, n)
+
+    with serving(answer) as (url, log):
+        verdicts = judge_at(url, concurrency=1).judge(["nothing", "x"])
+    assert "empty reply" in verdicts.reason[0]
+    np.testing.assert_allclose(verdicts.probs[1], [0.2, 0.8])
+    assert log.requests[-1]["logprobs"]
+
+
 def test_a_server_that_gives_one_reply_a_request_is_asked_as_often_as_needed():
     with serving(lambda p, n: chat(str(n % 2))) as (url, log):
         verdicts = judge_at(url, scores="sampling", samples=4).judge(["x"])
@@ -288,9 +300,12 @@ def test_the_key_reaches_neither_output_nor_traceback_even_when_the_client_logs(
 
 def test_keys_come_from_the_environment_only_and_go_to_their_server_only(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("OPENAI_ORG_ID", "our-account")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "our-account")
     with serving(plus) as (url, log):
         judge_at(url).judge(["x"])
         assert SECRET not in log.headers[0]["authorization"]  # OpenAI's key is not for other servers
+        assert "our-account" not in repr(log.headers)
         with pytest.raises(InputError, match="in the environment variable NO_SUCH_KEY"):
             judge_at(url, key_env="NO_SUCH_KEY").judge(["x"])
         monkeypatch.setenv("NO_SUCH_KEY", "two words\nand lines")
@@ -356,6 +371,8 @@ def test_items_that_do_not_fit_the_prompt_are_told_before_anything_is_sent():
     [
         ({"url": "localhost:8000"}, "must be an address"),
         ({"url": f"https://user:{SECRET}@host/v1"}, "holds a user or a password"),
+        ({"url": f"https://host/v1?api_key={SECRET}"}, "must end before"),
+        ({"url": f"host/v1?api_key={SECRET}"}, "must be an address"),
         ({"scores": "logits"}, "one of 'auto', 'logprobs', 'sampling'"),
         ({"concurrency": 0}, "concurrency must be >= 1"),
         ({"per_minute": 0}, "per_minute must lie in"),

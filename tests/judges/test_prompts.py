@@ -37,12 +37,21 @@ def test_classes_are_numbered_with_their_descriptions():
 
 
 @pytest.mark.parametrize(
-    ("count", "first", "last"), [(2, "0", "1"), (10, "0", "9"), (11, "A", "K"), (26, "A", "Z"), (27, "00", "26"), (101, "000", "100")]
+    ("count", "first", "last"), [(2, "0", "1"), (10, "0", "9"), (11, "B", "M"), (24, "B", "Z"), (25, "00", "24"), (101, "000", "100")]
 )
 def test_no_answer_begins_with_another(count, first, last):
     answers = classify([f"class {i}" for i in range(count)]).answers
     assert (answers[0], answers[-1], len(set(answers))) == (first, last, count)
     assert len({len(a) for a in answers}) == 1
+
+
+@pytest.mark.parametrize("reply", ["I cannot say", "A hard one", "I'm sorry"])
+def test_a_sentence_in_place_of_a_letter_names_no_class(reply):
+    prompt = classify([f"class {i}" for i in range(24)])
+    assert prompt.spoken(reply) is None
+    assert class_of_token(reply[0], prompt) is None
+    assert prompt.spoken("J") == 7  # BCDEFGHJ
+    assert "(B to Z)" in prompt.instruction
 
 
 def test_a_change_of_a_word_is_another_version():
@@ -138,6 +147,10 @@ def test_a_class_missing_from_the_list_of_three_gets_nothing():
 )
 def test_guesses_are_read_from_what_models_write(reply, read):
     assert read_guesses(reply, ("a", "b")) == [(j, pytest.approx(c)) for j, c in read]
+
+
+def test_classes_called_by_numbers_may_be_guessed_as_numbers():
+    assert read_guesses('[{"answer": 4, "confidence": 80}, {"answer": true, "confidence": 9}]', ("1", "4")) == [(1, 0.8)]
 
 
 def test_equal_votes_are_decided_by_stated_confidence():

@@ -78,6 +78,11 @@ class Pace:
             self.next = max(self.next, time.monotonic() + seconds)
 
 
+def official(judge: HTTPJudge) -> bool:
+    """Whether the server is OpenAI's own."""
+    return urlsplit(judge.url).hostname == OPENAI_HOST
+
+
 def key_of(judge: HTTPJudge) -> tuple[str, str]:
     """(name of the environment variable, its value): the key, '' where none is needed.
 
@@ -86,10 +91,9 @@ def key_of(judge: HTTPJudge) -> tuple[str, str]:
     InputError
         If the variable the judge names is not set.
     """
-    official = urlsplit(judge.url).hostname == OPENAI_HOST
-    name = judge.key_env or (OPENAI_KEY if official else OTHER_KEY)
+    name = judge.key_env or (OPENAI_KEY if official(judge) else OTHER_KEY)
     key = os.environ.get(name, "").strip()
-    if not key and (judge.key_env or official):
+    if not key and (judge.key_env or official(judge)):
         raise InputError(f"Judge {judge.name!r} needs the key of {judge.url} in the environment variable {name}.", hint=f"export {name}=…")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(f"The environment variable {name} holds no key: it has blanks, line breaks or letters beyond ASCII.")
@@ -112,6 +116,8 @@ class Session:
         self.client = self.openai.OpenAI(
             base_url=self.judge.url, api_key=self.key or "none", timeout=self.judge.timeout, max_retries=0
         )  # tries are ours: they count against the budget
+        if not official(self.judge):  # what the environment says about an account at OpenAI is for OpenAI alone
+            self.client.organization = self.client.project = None
 
     def close(self) -> None:
         """End all waiting and the connections."""

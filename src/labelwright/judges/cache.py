@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +88,7 @@ class Cached(Judge):
         for i, item in enumerate(items):
             places.setdefault(item_key(item), []).append(i)
         with closing(_open(self.path)) as db:
-            for key, answer in _found(db, self.fingerprint, list(places), len(self.classes)):
+            for key, answer in _found(db, self.path, self.fingerprint, list(places), len(self.classes)):
                 for i in places.pop(key):
                     yield i, answer
             keys = list(places)
@@ -100,8 +100,8 @@ class Cached(Judge):
                 if answer.lasting:
                     _store(db, self.path, self.fingerprint, keys[j], answer)
                 yield first, answer
-                for i in others:
-                    yield i, replace(answer, cached=True)
+                for i in others:  # a failure was paid for once too, but is no answer that was found
+                    yield i, replace(answer, cached=answer.lasting, calls=0, tokens=(0, 0), cost=0.0)
 
 
 def stored(path: str | Path) -> dict[str, dict[str, float]]:
@@ -110,14 +110,14 @@ def stored(path: str | Path) -> dict[str, dict[str, float]]:
     Raises
     ------
     InputError
-        If there is no such file, or it is no cache.
+        If there is no such file, or it is no cache, or damaged.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"There is no cache {path}.")
     query = "SELECT judge, COUNT(*), SUM(probs IS NULL), SUM(calls), SUM(tokens_in), SUM(tokens_out), SUM(cost) FROM answers GROUP BY judge"
     names = ("answers", "unknown", "calls", "tokens_in", "tokens_out", "cost")
-    with closing(_open(path)) as db:
+    with closing(_open(path)) as db, _readable(path):
         return {row[0]: dict(zip(names, row[1:], strict=True)) for row in db.execute(query)}
 
 
@@ -139,11 +139,24 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=NORMAL")  # with the log, a kill loses nothing; a power cut may lose the last answers, never the file
     except sqlite3.Error as err:
         db.close()
-        raise InputError(f"The cache {path} cannot be used: {err}.", hint="Name another file, or remove this one.") from err
+        raise _unusable(path, err) from err
     except InputError:
         db.close()
         raise
     return db
+
+
+def _unusable(path: Path, err: Exception) -> InputError:
+    return InputError(f"The cache {path} cannot be used: {err}.", hint="Name another file, or remove this one.")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Damage that shows only when rows are read, in words."""
+    try:
+        yield
+    except (sqlite3.Error, ValueError) as err:  # a damaged page, or a damaged answer in a sound one
+        raise _unusable(path, err) from err
 
 
 def _has_answers(db: sqlite3.Connection) -> bool:
@@ -151,25 +164,26 @@ def _has_answers(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone() is not None
 
 
-def _found(db: sqlite3.Connection, judge: str, keys: list[str], num_classes: int) -> Iterator[tuple[str, Answer]]:
+def _found(db: sqlite3.Connection, path: Path, judge: str, keys: list[str], num_classes: int) -> Iterator[tuple[str, Answer]]:
     for start in range(0, len(keys), ASK):
         part = keys[start : start + ASK]
         marks = ",".join("?" * len(part))
         query = f"SELECT item, probs, reason, stated, raw FROM answers WHERE judge = ? AND item IN ({marks})"
-        for key, probs, reason, confidence, raw in db.execute(query, [judge, *part]).fetchall():
-            values = None if probs is None else np.array(json.loads(probs), dtype=np.float64)
-            if values is not None and values.shape != (num_classes,):
-                continue  # not what this judge could have said: ask again
-            yield (
-                key,
-                Answer(
-                    probs=values,
-                    reason=reason,
-                    stated=float("nan") if confidence is None else confidence,
-                    raw=None if raw is None else json.loads(raw),
-                    cached=True,
-                ),
-            )
+        with _readable(path):
+            found = [(key, _answer(*rest)) for key, *rest in db.execute(query, [judge, *part])]
+        for key, answer in found:
+            if answer.probs is None or answer.probs.shape == (num_classes,):  # else not what this judge could have said: ask again
+                yield key, answer
+
+
+def _answer(probs: str | None, reason: str, stated: float | None, raw: str | None) -> Answer:
+    return Answer(
+        probs=None if probs is None else np.array(json.loads(probs), dtype=np.float64),
+        reason=reason,
+        stated=float("nan") if stated is None else stated,
+        raw=None if raw is None else json.loads(raw),
+        cached=True,
+    )
 
 
 def _store(db: sqlite3.Connection, path: Path, judge: str, key: str, answer: Answer) -> None:

@@ -97,6 +97,8 @@ class HTTPJudge(Judge):
             raise InputError(f"url must be an address such as http://localhost:8000/v1; got {_without_secret(self.url)!r}.")
         if parts.username or parts.password:
             raise InputError("url holds a user or a password.", hint="Put the key into the environment and name it with key_env.")
+        if parts.query or parts.fragment:  # reports show addresses, and keys are passed this way too
+            raise InputError("url must end before '?' or '#'.", hint="Put a key into the environment and name it with key_env.")
         if not self.model:
             raise InputError("model must name a model of the server.")
         check.one_of("scores", self.scores, ("auto", "logprobs", "sampling"))
@@ -208,10 +210,11 @@ class HTTPJudge(Judge):
             pass  # not the form in which OpenAI gives them: as good as none
         if self.scores == "logprobs":
             raise Failed("the server gives no log-probabilities")
-        session.offers.logprobs = session.offers.seen  # one reply without them, from a server that has given them, changes nothing
+        if choice["message"]["content"]:  # an empty reply has none anywhere
+            session.offers.logprobs = session.offers.seen  # one reply without them, from a server that has given them, changes nothing
         return None
 
 
 def _without_secret(url: str) -> str:
     """An address that is refused, without what may be a password in it."""
-    return url.rpartition("@")[2]
+    return url.rpartition("@")[2].partition("?")[0]

@@ -24,6 +24,8 @@ from labelwright.judges.base import class_names, digest
 __all__ = ["PAIR_WORDINGS", "Prompt", "classify", "guesses", "pair_prompt", "pair_prompts", "read_guesses"]
 
 SLOT = re.compile(r"\{(text|first|second)\}")
+LETTERS = "BCDEFGHJKLMNOPQRSTUVWXYZ"
+"""Signs of classes; without A and I, which are English words."""
 PAIR_CLASSES = ("inconsistent", "consistent")
 """Classes of the wordings for two texts, in the order of their answers 0 and 1."""
 
@@ -169,7 +171,8 @@ def classify(
 ) -> Prompt:
     """Ask for the number of a text's class. `descriptions` (class → sentence) and `task` say what is meant.
 
-    Up to 10 classes are numbered, up to 26 have letters, so that every answer is one token; more have numbers of equal length.
+    Up to 10 classes are numbered, up to 24 have letters, so that every answer is one token; more have numbers of equal length. A and I
+    stand for no class: replies that begin with "A …" or "I cannot …" must not be taken for one.
 
     Raises
     ------
@@ -179,15 +182,15 @@ def classify(
     names = class_names(classes)
     answers = _signs(len(names))
     listed = "\n".join(f"{sign}: {line}" for sign, line in zip(answers, _described(names, descriptions), strict=True))
-    word = "letter" if answers[0] == "A" else "number"
+    word = "letter" if answers[0] in LETTERS else "number"
     instruction = f"{task}\nClasses:\n{listed}\nReply with the {word} of the best class ({answers[0]} to {answers[-1]}) and nothing else."
     item = f"Text:\n{{text}}\n\n{word.capitalize()} of the class:"
     return Prompt(name=name, classes=names, instruction=instruction, item=item, answers=answers)
 
 
 def _signs(count: int) -> tuple[str, ...]:
-    if 10 < count <= 26:
-        return tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:count])
+    if 10 < count <= len(LETTERS):
+        return tuple(LETTERS[:count])
     width = len(str(count - 1))
     return tuple(f"{j:0{width}d}" for j in range(count))
 
@@ -233,6 +236,8 @@ def read_guesses(reply: str, classes: Sequence[str]) -> list[tuple[int, float]]:
         if not isinstance(guess, dict):
             continue
         answer, stated = guess.get("answer"), guess.get("confidence")
+        if isinstance(answer, int) and not isinstance(answer, bool):
+            answer = str(answer)  # classes may be called 1 to 5
         if isinstance(stated, str):
             stated = _number(stated)
         if not isinstance(answer, str) or isinstance(stated, bool) or not isinstance(stated, (int, float)) or not math.isfinite(stated):
