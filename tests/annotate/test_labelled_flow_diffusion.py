@@ -70,7 +70,7 @@ class TestWeights:
         # inside K: a1^2 + (1 - a1)^2 = 0.58; at the border of a node labelled right: 1 - a0 = 0.3 for a1 = a0 = 0.7
         graph = local_model(p=0.5, q=0.3)
         kept_inside, kept_border = [], []
-        for seed in range(30):
+        for seed in range(12):
             guesses = noisy(0.7, 0.7, seed)
             weights = label_weights(graph, guesses, eps=0).tocoo()
             rows = np.repeat(np.arange(N), np.diff(graph.indptr))
