@@ -82,7 +82,7 @@ METHODS: list[Entry] = [
             Option(name='votes', type=tuple[str, ...], default=(), help='Files of what judges said: probabilities (.npy, .npz, .csv; one judge each) or votes (a labels.parquet; an annotator is a judge).'),
             Option(name='second', type=str | None, default=None, help='Column with the second text, where judges compare pairs of texts.'),
             Option(name='theta', type=float, default=0.8, help='Flag disagreements of this confidence at least, >= 0. 0.8 suits a review by people; take 0.95 where nobody looks before labels change.'),
-            Option(name='scale', type=Literal['nominal', 'ordinal'], default='nominal', help='Whether the classes have an order (grades, 1 to 5).'),
+            Option(name='scale', type=Literal['nominal', 'ordinal'], default='nominal', help='Whether the classes have an order (grades, 1 to 5): as the judges list them, else numbers ascending and words by alphabet.'),
             Option(name='gap', type=int, default=1, help="On an ordinal scale, labels are wrong that are more than this far from the ensemble's, >= 0."),
             Option(name='crowd', type=Literal['majority', 'strict', 'median'], default='majority', help='How several votes make the label that is judged: most votes, one voice for `alarm` is enough, or the median of an ordinal scale.'),
             Option(name='alarm', type=str | None, default=None, help='The class for which one vote is enough under crowd strict.'),

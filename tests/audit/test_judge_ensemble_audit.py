@@ -6,7 +6,7 @@ import pytest
 
 from labelwright.annotate.correct import correct
 from labelwright.audit.judge_ensemble import JudgeEnsemble
-from labelwright.audit.judge_ensemble.experts import blind_questions, random_check
+from labelwright.audit.judge_ensemble.experts import blind_questions, random_check, read_gold
 from labelwright.audit.judge_ensemble.mitigation import clean, random_flags, random_labels
 from labelwright.data import Dataset
 from labelwright.data.corrupt import symmetric
@@ -159,6 +159,27 @@ def test_votes_are_a_panel_and_make_the_label_that_is_judged():
     assert both["names"] == ["j", "w1", "w2", "w3", "ensemble", "given label"]
 
 
+def test_as_many_judges_as_annotators_are_still_two_groups():
+    data, truth = case(60)
+    votes = Votes(values=np.stack([truth, data.labels.values], 1), names=NAMES, annotators=("w1", "w2"))
+    made = JudgeEnsemble(judges=(reader("a"), reader("b"))).audit(data.with_labels(votes), seed=0).facts["judges"]["agreement"]
+    assert set(made["groups"]) == {"judges", "annotators"}
+    assert made["groups"]["annotators"]["pairwise"] == pytest.approx((truth == data.labels.values).mean())
+    alone = JudgeEnsemble().audit(data.with_labels(votes), seed=0).facts["judges"]["agreement"]
+    assert set(alone["groups"]) == {"judges"}
+
+
+def test_gold_answers_as_spreadsheets_save_them(tmp_path):
+    data, truth = case(30)
+    data = Dataset(inputs=data.inputs, labels=data.labels, ids=np.arange(30))
+    pl.DataFrame({"id": [4.0, None, 7.0], "label": [NAMES[truth[4]].upper(), "", " " + NAMES[truth[7]]]}).write_parquet(
+        tmp_path / "g.parquet"
+    )
+    gold = read_gold(str(tmp_path / "g.parquet"), data, data.labels)
+    assert gold[[4, 7]].tolist() == truth[[4, 7]].tolist()
+    assert (np.delete(gold, [4, 7]) == -1).all()
+
+
 def test_files_of_probabilities_and_votes_are_judges(tmp_path):
     data, truth = case()
     probs = 0.9 * np.eye(3)[truth] + 0.1 / 3
@@ -308,6 +329,9 @@ def test_data_and_judges_that_do_not_fit_are_refused(tmp_path):
     np.save(tmp_path / "p.npy", np.eye(4)[truth])
     with pytest.raises(InputError, match="4 columns"):
         JudgeEnsemble(votes=(str(tmp_path / "p.npy"),)).audit(data, seed=0)
+    (tmp_path / "gold.csv").write_text("id,label\nt0,glad\n")
+    with pytest.raises(InputError, match="models does not exist"):
+        JudgeEnsemble(judges=(reader("j"),), gold=str(tmp_path / "gold.csv"), models=("none.npy",)).audit(data, seed=0)
     for rows, words in (
         ("id,label\nt0,happy\n", "none of the 3 classes"),
         ("id,label\nq,glad\n", "not in the dataset"),

@@ -128,9 +128,17 @@ def test_the_curve_equals_all_subsets_by_brute_force():
         spread = np.std(exact) / np.sqrt(600)
         assert rows[size - 1]["f1"] == pytest.approx(np.mean(exact), abs=4 * spread + 1e-9)
     whole = combine(probs)
-    last = size_curve(probs, given, truth, permutations=2, seed=0)[-1]
+    last = size_curve(probs, given, truth, permutations=20, seed=0)[-1]
+    assert last["auroc_sd"] == 0  # there is one panel of all
     assert last["auroc"] == pytest.approx(roc_auc_score(truth, whole.probs[:, 1]))
     assert last["f1_sd"] == 0
+
+
+def test_gold_of_one_class_has_no_roc_area():
+    probs = simulated(50, 2, seed=6)[2]
+    row = size_curve(probs, np.zeros(50, int), np.zeros(50, int), permutations=2, seed=0)[-1]
+    assert np.isnan(row["auroc"])
+    assert row["f1"] == 0
 
 
 def test_larger_panels_detect_more_and_confidence_means_precision():

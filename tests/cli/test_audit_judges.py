@@ -297,6 +297,21 @@ def test_arguments_that_are_wrong(cli, folder):
     assert not (folder / "a").exists()
 
 
+def test_the_order_of_grades_is_said(cli, folder):
+    truth, _ = texts_and_labels(folder)
+    np.save(folder / "p.npy", 0.8 * np.eye(3)[truth] + 0.2 / 3)
+    pl.DataFrame({"id": [f"t{i}" for i in range(90)], "label": [NAMES[t] for t in truth]}).write_csv(folder / "gold.csv")
+    ran = cli(
+        *("audit", "judge-ensemble", "data.csv", "--inputs", "text", "--votes", "p.npy", "--out", "a"),
+        *("--scale", "ordinal", "--gold", "gold.csv"),
+    )
+    assert ran.code == 0, ran.err
+    assert "order of the classes: angry < calm < glad" in ran.out
+    page = (folder / "a/report.html").read_text()
+    for words in ("Order of the classes: angry &lt; calm &lt; glad.", "F1, gold", "Judges closer"):
+        assert words in page
+
+
 def test_votes_in_columns_and_files_of_probabilities(cli, folder):
     rng = np.random.default_rng(0)
     votes = rng.choice(["no", "yes"], size=(60, 3))

@@ -56,6 +56,11 @@ def test_a_table_with_a_fault_names_the_row(tmp_path, text, message):
         ReviewJudge(path=tmp_path / "r.csv", classes=CLASSES).judge([1])
 
 
+def test_empty_rows_of_a_spreadsheet_are_passed_over(tmp_path):
+    (tmp_path / "r.csv").write_text("id,label\n1,yes\n,\n")
+    assert ReviewJudge(path=tmp_path / "r.csv", classes=CLASSES).judge([1]).known.tolist() == [True]
+
+
 def test_a_missing_file_and_another_ending(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         ReviewJudge(path=tmp_path / "none.csv", classes=CLASSES).judge([1])

@@ -103,22 +103,25 @@ class ReviewJudge(Judge):
                 yield i, Answer.unknown("left blank" if label == "" else "not in the review file", lasting=False)
 
 
-def read_labels(path: str | Path, classes: Sequence[str]) -> dict[str, str]:
-    """Label by id, as text; '' where it was left blank.
+def read_labels(path: str | Path, classes: Sequence[str], *, what: str = "review file") -> dict[str, str]:
+    """Label by id, as text; '' where it was left blank. Rows without both are passed over; `what` the file is called in errors.
 
     Raises
     ------
     InputError
         As :class:`ReviewJudge`; rows are numbered from 1, without the header.
     """
-    path = check.path_exists("review file", path)
+    path = check.path_exists(what, path)
+    _suffix(path, what)
     frame = _read(path)
     for column in ("id", "label"):
-        check.known_word("column", column, frame.columns, place=f"the review file {path.name}")
+        check.known_word("column", column, frame.columns, place=f"the {what} {path.name}")
     found: dict[str, str] = {}
     folded = {name.casefold(): name for name in classes}
     for row, (who, said) in enumerate(zip(*(frame.get_column(c).to_list() for c in ("id", "label")), strict=True), start=1):
         name, label = _word(who), _word(said)
+        if not name and not label:
+            continue
         if not name:
             raise InputError(f"{path.name}, row {row}: no id.")
         if label:
@@ -139,17 +142,16 @@ def _read(path: Path) -> pl.DataFrame:
     import polars as pl
 
     try:
-        if _suffix(path) == ".csv":
+        if path.suffix == ".csv":
             return pl.read_csv(path, infer_schema=False, encoding="utf8")
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as err:
         raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {err}.", hint="Save it again, as UTF-8.") from err
 
 
-def _suffix(path: Path) -> str:
+def _suffix(path: Path, what: str = "review file") -> None:
     if path.suffix not in (".csv", ".parquet"):
-        raise InputError(f"The review file must end in .csv or .parquet; got {path.name!r}.")
-    return path.suffix
+        raise InputError(f"The {what} must end in .csv or .parquet; got {path.name!r}.")
 
 
 def _word(value: Any) -> str:

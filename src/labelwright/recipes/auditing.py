@@ -101,7 +101,7 @@ def lines_of_judges(result: Audit) -> tuple[str, ...]:
     answered = sum(m["answered"] for m in members)
     money = f", {cost['money']:.4g} money" if cost["money"] else ""
     spent = (
-        f" {cost['calls']:,} calls{money}; {cost['without_call']:,} answers from the store."
+        f" {cost['calls']:,} calls{money}; {cost['without_call']:,} answers without a call."
         if cost["calls"] or cost["without_call"]
         else ""
     )
@@ -112,6 +112,8 @@ def lines_of_judges(result: Audit) -> tuple[str, ...]:
     lines += [f"  unknown: {count:,} {why}" for why, count in sorted(reasons.items(), key=lambda kv: -kv[1])[:3]]
     if cost["saved_judgements"]:
         lines.append(f"  the first judge settled the rest: {cost['saved_share']:.1%} of all questions were not asked")
+    if section["scale"] != "nominal":
+        lines.append(f"  order of the classes: {' < '.join(section['classes'])}")
     if not section["judged"]:
         lines.append("  No label was judged: nothing is known about any of them.")
     return tuple(lines)

@@ -26,6 +26,7 @@ def judge_section(facts: Mapping[str, Any]) -> dict[str, Any] | None:
         "cost": _cost(section["cost"]),
         "stand_in": section.get("stand_in", False),
         "theta": number(section["theta"]),
+        "order": " < ".join(section["classes"]) if section["scale"] != "nominal" else "",
         "bins": [_bin(b) for b in section["bins"] if b["disagree"]],
         "ordinal": any("closer" in b for b in section["bins"]),
         "rate": _rate(section.get("rate")),

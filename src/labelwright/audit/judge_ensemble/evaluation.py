@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from labelwright import check
-from labelwright.audit.judge_ensemble.ensemble import Ensemble, disagreements
+from labelwright.audit.judge_ensemble.ensemble import TIE, Ensemble, disagreements
 from labelwright.errors import InputError
-from labelwright.labels import UNKNOWN
 from labelwright.stats.agreement import weighted_f1
 from labelwright.stats.bins import Bin, bin_of, binned_share
 from labelwright.stats.intervals import Measure, finite_population, stratified
@@ -211,13 +210,16 @@ def size_curve(
                 areas[t, size] = macro_auroc(mean[seen], g[seen])
     rows = []
     for size in range(judges):
-        row = {"size": size + 1, "f1": float(f1[:, size].mean()), "f1_sd": float(f1[:, size].std())}
-        if area:
-            row |= {"auroc": float(np.nanmean(areas[:, size])), "auroc_sd": float(np.nanstd(areas[:, size]))}
+        row: dict[str, Any] = {"size": size + 1}
+        for name, values in {"f1": f1, **({"auroc": areas} if area else {})}.items():
+            row[name], row[f"{name}_sd"] = _mean_and_spread(values[:, size])
         rows.append(row)
     return rows
 
 
-def unknown_like(values: np.ndarray) -> np.ndarray:
-    """An answer for nobody: int64 (N,) of -1."""
-    return np.full(len(values), UNKNOWN, dtype=np.int64)
+def _mean_and_spread(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation without NaN; values that differ by rounding alone have no spread."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return np.nan, np.nan
+    return float(known.mean()), 0.0 if np.ptp(known) < TIE else float(known.std())

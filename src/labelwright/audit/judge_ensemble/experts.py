@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelwright import check
 from labelwright.errors import InputError
+from labelwright.judges.review import read_labels
 from labelwright.labels import UNKNOWN, ClassLabels
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from labelwright.data import Dataset
 
 __all__ = ["blind_questions", "random_check", "read_gold"]
@@ -49,47 +47,14 @@ def read_gold(path: str, data: Dataset, labels: ClassLabels) -> np.ndarray:
     InputError
         If the file cannot be read, lacks a column, names an unknown id or class, or answers an id in two ways.
     """
-    frame = _table(path)
-    for column in ("id", "label"):
-        check.known_word("column", column, frame.columns, place=path)
-    numbers = {name: j for j, name in enumerate(labels.names)}
-    places = {str(name): i for i, name in enumerate(data.ids.tolist())}
-    gold = np.full(len(data), UNKNOWN, dtype=np.int64)
-    for row, (name, word) in enumerate(zip(_words(frame, "id"), _words(frame, "label"), strict=True), start=1):
-        if not word:
-            continue
-        where = f"{path}, row {row}"
-        if name not in places:
-            raise InputError(f"{where}: id {name!r} is not in the dataset.", hint="Was the dataset read with other --ids?")
-        if word not in numbers:
-            raise InputError(f"{where}: label {word!r} is none of the {len(numbers)} classes.{check.nearest(word, numbers)}")
-        i = places[name]
-        if gold[i] not in (UNKNOWN, numbers[word]):
-            raise InputError(
-                f"{where}: id {name!r} was {labels.names[gold[i]]!r} in an earlier row and is {word!r} here.",
-                hint="Experts must agree on one answer first; leave one of the rows.",
-            )
-        gold[i] = numbers[word]
-    if not (gold >= 0).any():
+    answers = {name: word for name, word in read_labels(path, labels.names, what="gold file").items() if word}
+    if not answers:
         raise InputError(f"{path} holds no answers: column label is empty in every row.")
+    places = {str(name): i for i, name in enumerate(data.ids.tolist())}
+    numbers = {name: j for j, name in enumerate(labels.names)}
+    gold = np.full(len(data), UNKNOWN, dtype=np.int64)
+    for name, word in answers.items():
+        if name not in places:
+            raise InputError(f"{path}: id {name!r} is not in the dataset.", hint="Was the dataset read with other --ids?")
+        gold[places[name]] = numbers[word]
     return gold
-
-
-def _words(frame: pl.DataFrame, column: str) -> list[str]:
-    import polars as pl
-
-    return [w.strip() for w in frame.get_column(column).cast(pl.String).fill_null("").to_list()]
-
-
-def _table(path: str) -> pl.DataFrame:
-    import polars as pl
-
-    place = check.path_exists("gold", path)
-    if place.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError(f"gold must be a .csv or .parquet file; got {path}.")
-    try:
-        if place.suffix.lower() == ".parquet":
-            return pl.read_parquet(place)
-        return pl.read_csv(place, infer_schema=False, encoding="utf8")
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as err:
-        raise InputError(f"{path} cannot be read as a table: {str(err).splitlines()[0]}.", hint="Save it as UTF-8 CSV or Parquet.") from err

@@ -74,7 +74,7 @@ class JudgeEnsemble(Auditor):
     theta: float = 0.8
     """Flag disagreements of this confidence at least, >= 0. 0.8 suits a review by people; take 0.95 where nobody looks before labels change."""
     scale: Literal["nominal", "ordinal"] = "nominal"
-    """Whether the classes have an order (grades, 1 to 5)."""
+    """Whether the classes have an order (grades, 1 to 5): as the judges list them, else numbers ascending and words by alphabet."""
     gap: int = 1
     """On an ordinal scale, labels are wrong that are more than this far from the ensemble's, >= 0."""
     crowd: Literal["majority", "strict", "median"] = "majority"
@@ -148,7 +148,7 @@ class JudgeEnsemble(Auditor):
         agrees = outcome.judged & ~outcome.disagrees
         section["random_check"] = data.ids[random_check(agrees, self.check_agreeing, seed=seed)].tolist()
         if self.gold is not None:
-            files = {Path(f).stem: panels.probabilities(f, data, outcome.labels) for f in self.models}
+            files = {Path(f).stem: panels.probabilities(f, data, outcome.labels, what="models") for f in self.models}
             section["models"] = outcome.rescored(files)
         facts = {
             "n": len(data),

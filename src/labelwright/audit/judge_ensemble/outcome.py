@@ -160,8 +160,8 @@ class Outcome:
         level: Level = "ordinal" if self.ordinal else "nominal"
         size = self.labels.num_classes
         groups = {"judges": agreement_report(own, size, level=level)}
-        people = self.votes is not None and len(self.members) != self.votes.values.shape[1]
         names = [m.name for m in self.members]
+        people = self.votes is not None and names != [str(a) for a in self.votes.annotators]  # else the annotators are the panel
         columns = [own]
         if self.votes is not None and people:
             place = np.array([*(list(self.labels.names).index(w) for w in self.votes.names), UNKNOWN])

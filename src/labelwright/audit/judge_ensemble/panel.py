@@ -199,9 +199,9 @@ def from_file(path: str, data: Dataset, labels: ClassLabels) -> list[Member]:
     ]
 
 
-def probabilities(path: str, data: Dataset, labels: ClassLabels) -> np.ndarray:
-    """Probabilities (N, C) of a file, in the order of the examples and of the classes; rows of NaN are unknown."""
-    matrix = read_matrix(path, what="votes", n=len(data))
+def probabilities(path: str, data: Dataset, labels: ClassLabels, *, what: str = "votes") -> np.ndarray:
+    """Probabilities (N, C) of the file an option `what` names, in the order of the examples and of the classes; rows of NaN are unknown."""
+    matrix = read_matrix(path, what=what, n=len(data))
     names = matrix.names if matrix.names is not None else tuple(labels.names)
     width = matrix.values.shape[1]
     if width != len(labels.names) or len(names) != width:
