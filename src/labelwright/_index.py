@@ -197,7 +197,7 @@ METHODS: list[Entry] = [
             Option(name='first_share', type=float, default=0.5, help='Share of the budget for the first choice, in (0, 1]. Paper: 0.5, 0.25 on DBLP.'),
             Option(name='first', type=Literal['subspace', 'random'], default='subspace', help='The first choice: nodes nearest to the centres of clusters in the leading subspace, or any.'),
             Option(name='rank', type=int, default=128, help='Dimensions of the subspace, >= 1. Paper: 64 to 256.'),
-            Option(name='clusters_per_class', type=float, default=2.0, help='Clusters a class, >= 0; 0 for a cluster a question. Paper: 1 to 16.'),
+            Option(name='clusters_per_class', type=float, default=0.0, help='Clusters a class, >= 0; 0 for a cluster a question (paper: on DBLP), which spreads the questions most. Paper: 1 to 16 elsewhere.'),
             Option(name='hops', type=int, default=2, help='Steps of smoothing of the features before the subspace, >= 0.'),
             Option(name='smoothing', type=float, default=1.0, help='Weight of a further step of smoothing, > 0. Paper: 1 to 1.2.'),
             Option(name='rows', type=Literal['unit', 'raw'], default='unit', help='What is clustered: directions of the nodes in the subspace, or (as published) their rows of the singular vectors.'),

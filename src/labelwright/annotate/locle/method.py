@@ -85,8 +85,8 @@ class Locle(Annotator):
     """The first choice: nodes nearest to the centres of clusters in the leading subspace, or any."""
     rank: int = 128
     """Dimensions of the subspace, >= 1. Paper: 64 to 256."""
-    clusters_per_class: float = 2.0
-    """Clusters a class, >= 0; 0 for a cluster a question. Paper: 1 to 16."""
+    clusters_per_class: float = 0.0
+    """Clusters a class, >= 0; 0 for a cluster a question (paper: on DBLP), which spreads the questions most. Paper: 1 to 16 elsewhere."""
     hops: int = 2
     """Steps of smoothing of the features before the subspace, >= 0."""
     smoothing: float = 1.0

@@ -41,7 +41,7 @@ class Plan:
     first_share: float = 0.5
     first: Literal["subspace", "random"] = "subspace"
     rank: int = 128
-    clusters_per_class: float = 2.0
+    clusters_per_class: float = 0.0
     hops: int = 2
     smoothing: float = 1.0
     rows: Rows = "unit"
