@@ -16,6 +16,7 @@ from torch_geometric.data import Data
 from labelwright.data import load
 from labelwright.data.graphs import graph_of
 from labelwright.domains.graphs import from_pyg
+from labelwright.domains.graphs.planetoid import unpickle
 from labelwright.errors import InputError
 
 GRAPHS = Path(os.environ.get("LABELWRIGHT_DATA", "/nonexistent")) / "graphs"
@@ -68,6 +69,40 @@ def test_a_pickle_that_would_run_code_does_not(tmp_path, monkeypatch, protocol):
     with pytest.raises(InputError, match="was not run"):
         load(tmp_path / "p")
     assert not (tmp_path / "stolen").exists()
+
+
+def forged(state: bytes) -> bytes:
+    """A pickle of an array whose type comes from the pickle opcodes `state`, filled with sixteen bytes of 0x41."""
+    empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+    return b"\x80\x02" + empty + b"(K\x01(K\x02t" + state + b"\x89U\x10" + b"A" * 16 + b"tb."
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x80\x02cnumpy\nndarray\n((K\x01tcnumpy\ndtype\n(U\x01OtRU\x10" + b"A" * 16 + b"tR.",  # bytes as pointers to objects
+        b"\x80\x02cnumpy\nndarray\n((I1000000000000\nttR.",  # memory at will
+        forged(b"cnumpy\ndtype\n(U\x01OK\x00K\x01tR"),
+        forged(b"cnumpy\ndtype\n(U\x02V8K\x00K\x01tR"),
+        forged(b"cnumpy\ndtype\n(U\x02f8K\x00K\x01tR(K\x03U\x01<N(U\x01atNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"),  # fields
+        forged(b"N"),
+    ],
+)
+def test_a_pickle_cannot_make_arrays_of_anything_but_numbers(tmp_path, raw):
+    """NumPy's own classes, called from a pickle, take its bytes for pointers: the process dies, or worse, when they are looked at."""
+    (tmp_path / "o").write_bytes(raw)
+    with pytest.raises(InputError, match="cannot be read as a Planetoid file"):
+        unpickle(tmp_path / "o")
+
+
+def test_plain_numbers_of_any_order_come_back_from_pickles(tmp_path):
+    plain = forged(b"cnumpy\ndtype\n(U\x02f8K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb")
+    (tmp_path / "o").write_bytes(plain)
+    assert unpickle(tmp_path / "o").tobytes() == b"A" * 16
+    for values in (np.arange(6).reshape(2, 3), np.asfortranarray(np.eye(3)[:2]), np.arange(4, dtype=">i4"), np.ones(3, bool)):
+        for protocol in (0, 2, 4):
+            (tmp_path / "o").write_bytes(pickle.dumps(values, protocol=protocol))
+            assert np.array_equal(unpickle(tmp_path / "o"), values)
 
 
 def test_truncated_and_tampered_pickles_are_input_errors_at_every_length(tmp_path):

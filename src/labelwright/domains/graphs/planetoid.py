@@ -1,8 +1,8 @@
 """The Planetoid files ``ind.NAME.{x,y,tx,ty,allx,ally,graph,test.index}`` of Cora, CiteSeer and PubMed (Yang et al. 2016).
 
 Seven of the eight are pickles, which can run code when they are read. Here they pass an unpickler that knows a few harmless
-names and refuses any other (:class:`_Restricted`); sparse matrices become a stub whose index arrays are checked before SciPy
-sees them.
+names and refuses any other (:class:`_Restricted`). None of these is NumPy's or SciPy's own: arrays, their types and sparse matrices
+become stubs, which take plain numbers only and whose index arrays are checked before SciPy sees them.
 
 ``allx`` holds every node but the test nodes, ``tx`` the test nodes in the order of ``test.index``. Nodes between the
 smallest and the largest test index that the file does not list (CiteSeer has 15, all without an edge) get zero features, no
@@ -12,6 +12,7 @@ label and the split ``rest``. Column ``split``: ``train`` (the rows of ``x``), `
 from __future__ import annotations
 
 import pickle
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -33,11 +34,46 @@ __all__ = ["OPTIONS", "read", "unpickle"]
 
 OPTIONS = ("names",)
 VAL_NODES = 500
+NUMBER = re.compile(r"b1|[iu][1248]|f[248]")
 BROKEN = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, MemoryError, OverflowError,
     ArithmeticError,
 )  # fmt: skip
 """What a truncated or tampered pickle may make the unpickler, NumPy or the stub raise."""
+
+
+class _Dtype:
+    """What a pickled dtype restores to: a plain number type. NumPy's own would take any flags and fields from a file."""
+
+    def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
+        if not isinstance(code, str) or not NUMBER.fullmatch(code):
+            raise pickle.UnpicklingError(f"an array in it holds {str(code)[:20]!r}, no numbers")
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        if state[1] not in ("<", ">", "=", "|") or any(part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("an array in it holds no plain numbers")
+        self.order = state[1]
+
+
+class _Array:
+    """What a pickled array restores to: its bytes, read as numbers. Called like ``ndarray`` NumPy would take any bytes for pointers to objects."""
+
+    raw: bytes | None = None
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        _, shape, kind, columns_first, raw = state
+        if not isinstance(kind, _Dtype) or not isinstance(raw, (bytes, str)):
+            raise pickle.UnpicklingError("an array in it holds no plain numbers")
+        self.shape, self.kind, self.order = tuple(int(n) for n in shape), kind, "F" if columns_first else "C"
+        self.raw = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 wrote bytes as text
+
+    def array(self) -> np.ndarray:
+        """The numbers, in the byte order of this machine."""
+        if self.raw is None:
+            raise ValueError("an array in it is empty")
+        found = np.frombuffer(self.raw, dtype=self.kind.order + self.kind.code).reshape(self.shape, order=self.order)  # type: ignore[call-overload]
+        return found.astype(found.dtype.newbyteorder("="))  # type: ignore[no-any-return]
 
 
 class _Csr:
@@ -47,20 +83,23 @@ class _Csr:
         self.state = dict(state)
 
     def matrix(self) -> sparse.csr_matrix:
-        data, indices, indptr = (np.asarray(self.state[k]) for k in ("data", "indices", "indptr"))
+        parts = [self.state[k] for k in ("data", "indices", "indptr")]
         shape = self.state.get("_shape", self.state.get("shape"))
-        if data.dtype.kind not in "biuf" or indices.dtype.kind not in "iu" or indptr.dtype.kind not in "iu" or shape is None:
+        if shape is None or not all(isinstance(part, _Array) for part in parts):
+            raise ValueError("a matrix in it is none")
+        data, indices, indptr = (part.array() for part in parts)
+        if indices.dtype.kind not in "iu" or indptr.dtype.kind not in "iu":
             raise ValueError("a matrix in it is none")
         made = sparse.csr_matrix((data, indices, indptr), shape=tuple(int(n) for n in shape))
         made.check_format(full_check=True)
         return made
 
 
-def _reconstruct(kind: Any, shape: Any, code: Any) -> np.ndarray:
-    """NumPy's own name for an empty array that ``__setstate__`` fills; anything but that could reserve memory at will."""
-    if kind is not np.ndarray or tuple(shape) != (0,):
+def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
+    """NumPy's own name for an empty array whose state follows."""
+    if kind is not _Array or tuple(shape) != (0,):
         raise pickle.UnpicklingError("an array in it is none")
-    return np.ndarray((0,), dtype="b")
+    return _Array()
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -78,8 +117,8 @@ class _Restricted(pickle.Unpickler):
         ("__builtin__", "list"): list,
         ("builtins", "list"): list,
         ("_codecs", "encode"): _encode,
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Dtype,
         ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
         ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
         ("scipy.sparse.csr", "csr_matrix"): _Csr,
@@ -112,6 +151,8 @@ def unpickle(path: Path) -> Any:
         raise InputError(f"{path} is empty (0 bytes).", hint="Was the download complete?")
     try:
         found = _Restricted(BytesIO(raw), encoding="latin1").load()
+        if isinstance(found, _Array):
+            return found.array()
         return found.matrix() if isinstance(found, _Csr) else found
     except _Forbidden as err:
         raise InputError(
