@@ -86,6 +86,7 @@ METHODS: list[Entry] = [
             Option(name='gap', type=int, default=1, help="On an ordinal scale, labels are wrong that are more than this far from the ensemble's, >= 0."),
             Option(name='crowd', type=Literal['majority', 'strict', 'median'], default='majority', help='How several votes make the label that is judged: most votes, one voice for `alarm` is enough, or the median of an ordinal scale.'),
             Option(name='alarm', type=str | None, default=None, help='The class for which one vote is enough under crowd strict.'),
+            Option(name='least_votes', type=int, default=0, help='Leave out annotators of a dataset of votes who gave fewer votes than this, >= 0: agreement with experts rises with experience.'),
             Option(name='gold', type=str | None, default=None, help='CSV or Parquet file with columns id and label: what experts say. Gives precision by confidence, error rates and scores of judges.'),
             Option(name='check_agreeing', type=int, default=0, help='Besides all disagreements, list so many randomly drawn agreeing examples for experts, >= 0: without them errors that judges share stay hidden.'),
             Option(name='population', type=int | None, default=None, help='Size of the whole set, where this dataset is a random sample of it; for the interval of the error rate.'),

@@ -159,6 +159,20 @@ def test_votes_are_a_panel_and_make_the_label_that_is_judged():
     assert both["names"] == ["j", "w1", "w2", "w3", "ensemble", "given label"]
 
 
+def test_annotators_with_few_votes_are_left_out_if_asked():
+    votes = Votes(values=[[0, 0, 1], [1, 1, -1], [0, 1, -1], [1, 1, -1]], names=("bad", "good"), annotators=("w1", "w2", "novice"))
+    data = Dataset(inputs=Texts(["a", "b", "c", "d"]), labels=votes)
+    everyone = JudgeEnsemble(crowd="strict", alarm="good").audit(data, seed=0)
+    assert everyone.findings.get_column("given").to_list() == ["good"] * 4
+    skilled = JudgeEnsemble(crowd="strict", alarm="good", least_votes=2).audit(data, seed=0)
+    assert skilled.findings.get_column("given").to_list() == ["bad", "good", "good", "good"]
+    assert skilled.facts["judges"]["agreement"]["names"][:2] == ["w1", "w2"]
+    with pytest.raises(InputError, match="No annotator gave 5 votes; the most is 4"):
+        JudgeEnsemble(least_votes=5).audit(data, seed=0)
+    with pytest.raises(InputError, match="needs votes"):
+        JudgeEnsemble(least_votes=1).audit(case(20)[0], seed=0)
+
+
 def test_as_many_judges_as_annotators_are_still_two_groups():
     data, truth = case(60)
     votes = Votes(values=np.stack([truth, data.labels.values], 1), names=NAMES, annotators=("w1", "w2"))

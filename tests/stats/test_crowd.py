@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from labelwright.errors import InputError
-from labelwright.stats.crowd import aggregate, majority, median, strict
+from labelwright.stats.crowd import aggregate, experienced, majority, median, strict
 
 VOTES = [[0, 0, 1], [1, 2, 2], [0, 1, 2], [1, -1, -1], [-1, -1, -1], [1, 1, 0]]
 
@@ -34,3 +34,9 @@ def test_against_numpy_and_any_order_of_annotators():
     assert np.array_equal(median(votes, 5), expected, equal_nan=True)
     for how in ("majority", "strict", "median"):
         assert np.array_equal(aggregate(votes, 5, how=how), aggregate(votes[:, ::-1], 5, how=how))
+
+
+def test_experience_is_the_number_of_votes_given():
+    assert experienced([[0, 1, -1], [1, -1, -1]], least=1).tolist() == [True, True, False]
+    assert experienced([[0, 1, -1], [1, -1, -1]], least=2).tolist() == [True, False, False]
+    assert experienced([[0, 1, -1], [1, -1, -1]], least=0).all()

@@ -12,7 +12,7 @@ import numpy as np
 from labelwright import check
 from labelwright.stats.agreement import as_votes, vote_counts
 
-__all__ = ["Crowd", "aggregate", "majority", "median", "strict"]
+__all__ = ["Crowd", "aggregate", "experienced", "majority", "median", "strict"]
 
 Crowd = Literal["majority", "strict", "median"]
 
@@ -41,6 +41,12 @@ def median(votes: Any, num_classes: int | None = None) -> np.ndarray:
     rows = np.arange(len(values))
     low, high = ordered[rows, np.maximum(count - 1, 0) // 2], ordered[rows, np.minimum(count // 2, values.shape[1] - 1)]
     return np.where(count > 0, (low + high) / 2, np.nan)
+
+
+def experienced(votes: Any, *, least: int) -> np.ndarray:
+    """Which annotators gave at least `least` votes, bool (R,): people who label more agree more with experts."""
+    values, _ = as_votes(votes, None)
+    return np.asarray((values >= 0).sum(0) >= check.integer("least", least, low=0))
 
 
 def aggregate(votes: Any, num_classes: int | None = None, *, how: Crowd = "majority", alarm: int = 0) -> np.ndarray:

@@ -31,7 +31,7 @@ from labelwright.judges.base import Judge
 from labelwright.labels import UNKNOWN, ClassLabels, Votes
 from labelwright.registry import Auditor, Flaw, Have, Want, register
 from labelwright.results import Audit, Provenance
-from labelwright.stats.crowd import aggregate
+from labelwright.stats.crowd import aggregate, experienced
 
 if TYPE_CHECKING:
     from labelwright.data import Dataset
@@ -81,6 +81,8 @@ class JudgeEnsemble(Auditor):
     """How several votes make the label that is judged: most votes, one voice for `alarm` is enough, or the median of an ordinal scale."""
     alarm: str | None = None
     """The class for which one vote is enough under crowd strict."""
+    least_votes: int = 0
+    """Leave out annotators of a dataset of votes who gave fewer votes than this, >= 0: agreement with experts rises with experience."""
     gold: str | None = None
     """CSV or Parquet file with columns id and label: what experts say. Gives precision by confidence, error rates and scores of judges."""
     check_agreeing: int = 0
@@ -101,6 +103,7 @@ class JudgeEnsemble(Auditor):
         check.one_of("scale", self.scale, ("nominal", "ordinal"))
         check.integer("gap", self.gap, low=0)
         check.one_of("crowd", self.crowd, ("majority", "strict", "median"))
+        check.integer("least_votes", self.least_votes, low=0)
         check.integer("check_agreeing", self.check_agreeing, low=0)
         if self.population is not None:
             check.integer("population", self.population, low=1)
@@ -160,7 +163,7 @@ class JudgeEnsemble(Auditor):
 
     def outcome(self, data: Dataset, *, signals: Signals | None = None, seed: int) -> Outcome:
         """The panel's verdicts and the labels they are about: what :meth:`audit` reports on."""
-        votes = data.labels if isinstance(data.labels, Votes) else None
+        votes = self._votes(data)
         labels = self._given(data, votes)
         judges = self._judges(labels)
         if self.sure is not None and len(judges) < 2:
@@ -195,6 +198,20 @@ class JudgeEnsemble(Auditor):
             population=self.population,
             votes=votes,
         )
+
+    def _votes(self, data: Dataset) -> Votes | None:
+        """The votes of a dataset that has them, without annotators who gave too few."""
+        if not isinstance(data.labels, Votes):
+            if self.least_votes:
+                data.require_labels(Votes)
+            return None
+        votes = data.labels
+        kept = experienced(votes.values, least=self.least_votes)
+        if not kept.any():
+            most = int((votes.values != UNKNOWN).sum(0).max())
+            raise InputError(f"No annotator gave {self.least_votes:,} votes; the most is {most:,}.", hint="Lower --least-votes.")
+        names = [name for name, keep in zip(votes.annotators, kept, strict=True) if keep]
+        return Votes(values=votes.values[:, kept], names=votes.names, annotators=names)
 
     def _judges(self, labels: ClassLabels) -> list[Judge]:
         """The judges; a file that names no classes takes those of the labels."""
