@@ -23,7 +23,7 @@ from labelwright.training import Fit, TensorData
 
 NAMES = ("cat", "dog", "emu")
 WORDS = {"cat": "whiskers purring kitten", "dog": "barking puppy leash", "emu": "feathers flightless australia"}
-FIT = Fit(epochs=30, batch_size=32, lr=0.05, keep="last")
+FIT = Fit(epochs=24, batch_size=32, lr=0.05, keep="last")
 
 
 def net_of(multi=False, *, size=16, momentum=0.9):
