@@ -24,7 +24,7 @@ from labelwright.stats.intervals import mean_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, NOTES = ROOT / "benchmarks" / "results", Path(__file__).parent / "_notes"
-PLACE = re.compile(r"^<!-- generated: ([a-z-]+)(?: ([a-z-]+))? -->$", re.MULTILINE)
+PLACE = re.compile(r"^<!-- generated: ([a-z-]+)(?: ([a-z0-9-]+))? -->$", re.MULTILINE)
 VERDICT = {True: "holds", False: "**does not hold**", None: "undecided"}
 HAVE_WORDS = {
     Have.CLASS_LABELS: "One class an example, some of them wrong, unknown or rare.",
