@@ -138,6 +138,18 @@ near = knn_graph(digits.inputs.reshape(len(digits), -1), 10)
 near.data[:] = 1  # distances are no weights
 data = node_dataset(Graph(adjacency=near), digits.labels)
 method = LabelledFlowDiffusion(seed_node=("0",))""",
+    "locle": """from labelwright.data.graphs import Graph, node_dataset
+from labelwright.judges import CallableJudge
+from labelwright.stats.neighbours import knn_graph
+
+digits = load("digits")
+pixels = digits.inputs.reshape(len(digits), -1)
+near = knn_graph(pixels, 5)
+near.data[:] = 1  # distances are no weights
+data = node_dataset(Graph(adjacency=near, features=pixels), digits.labels)
+truth = digits.labels.words()  # a stand-in for a model or a person; Locle itself never looks at the labels
+judge = CallableJudge(name="person", classes=digits.labels.names, takes="ids", each=True, function=lambda node: truth[int(node)])
+method = Locle(judges=(judge,), budget=60, stages=2, rank=32, epochs=15)""",
 }
 """Data and method of the methods that need more than the digits and their defaults."""
 OWN_CALLS = {
@@ -159,6 +171,7 @@ OWN_COMMANDS = {
     "cross-modal-prototypes": "labelwright learn cross-modal-prototypes DATA --definitions definitions.csv --out out",
     "error-resilient-graph": "labelwright learn error-resilient-graph GRAPH --test GRAPH --out out",
     "labelled-flow-diffusion": "labelwright annotate labelled-flow-diffusion GRAPH --seed-node ID --out out",
+    "locle": "labelwright annotate locle GRAPH --judges judges.yaml --budget 200 --out out",
 }
 
 
