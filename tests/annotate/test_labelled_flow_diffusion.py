@@ -334,6 +334,8 @@ class TestMethod:
             {"size": 0},
             {"mass": 1.0, "size": 3},
             {"walk": "pagerank", "size": 3},
+            {"walk": "pagerank", "cut": "support"},
+            {"walk": "pagerank", "clip": True},
             {"weights": "none", "guess_from": "diffusion"},
             {"tol": 0.0},
             {"pseudo": 0},

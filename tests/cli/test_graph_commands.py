@@ -143,6 +143,8 @@ def test_archives_and_adjacency_text_that_are_damaged(cli, graph):
     assert cli(*LEARN, "g.npz", "--dim", 8, *QUICK, "--out", "ok").code == 0
     write_archive(graph / "bad.npz", adj_indptr=np.arange(3))
     cli(*LEARN, "bad.npz", "--out", "m").expect_refusal("bad.npz", "adj_")
+    write_archive(graph / "objects.npz", adj_data=np.array([{}], dtype=object))
+    cli(*LEARN, "objects.npz", "--out", "m").expect_refusal("objects.npz", "'adj_data'", "Python objects")
     cli(*LEARN, "g.npz", "--inputs", "x", "--out", "m").expect_refusal("inputs= has no effect")
     edges, _, y = planted()
     lines: list[list[str]] = [[] for _ in range(N)]
@@ -164,3 +166,21 @@ def test_advice_names_methods_for_graphs_where_the_data_are_one(cli, graph):
     assert names.index("error-resilient-graph") < names.index("elr")  # the field's own methods first
     assert "error-resilient-graph" not in [e.name for e in _fitting("class-labels", {"noise": "much"})]
     assert json.loads(cli("advise", "g", "--json").out)["facts"]["kind"] == "nodes"
+
+
+def test_advice_gives_commands_that_run_on_the_graph_at_hand(cli, graph):
+    said = json.loads(cli("advise", "g", "--json").out)["suggestions"]
+    assert all(s["command"].endswith("--test g") for s in said if s["verb"] == "learn")  # its column split marks test nodes
+    frame = pl.read_csv(graph / "g/nodes.csv")
+    (graph / "bare").mkdir()
+    frame.select("id", "label").write_csv(graph / "bare/nodes.csv")
+    (graph / "bare/edges.csv").write_bytes((graph / "g/edges.csv").read_bytes())
+    said = json.loads(cli("advise", "bare", "--json").out)["suggestions"]
+    assert said
+    assert "learn" not in {s["verb"] for s in said}  # neither features nor texts: every learner would refuse
+
+
+def test_a_misspelt_column_of_nodes_is_answered_with_the_columns_there_are(cli, graph):
+    ran = cli(*LEARN, "g", "--labels", "labl", "--out", "m")
+    ran.expect_refusal("'labl'", "nodes.csv", "Did you mean 'label'")
+    assert "filler" not in ran.err

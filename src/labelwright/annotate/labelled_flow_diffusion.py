@@ -53,6 +53,7 @@ NAMES = ("outside", "inside")
 """Classes of the annotation."""
 START = 2.0  # the growing scan begins with this many times what the seeds and their neighbours hold
 LEAST = 1.5  # but in a small graph with no more than half of it, and no less than so many times what the seeds themselves hold
+PAGERANK_IGNORES = {"cut": "sweep", "sink": "degree", "clip": False, "tol": 1e-4}
 END = 0.5  # and ends where half of the component would be filled: beyond, the cluster is the larger side
 
 
@@ -131,6 +132,8 @@ class LabelledFlowDiffusion(Annotator):
         for name, value in (("mass", self.mass), ("size", self.size)):
             if value is not None and self.walk == "pagerank":
                 raise InputError(f"{name} has no effect on PageRank.", hint="Leave it out; alpha and rho say how far it reaches.")
+        if self.walk == "pagerank" and (idle := [n for n, usual in PAGERANK_IGNORES.items() if getattr(self, n) != usual]):
+            raise InputError(f"{idle[0]} has no effect on PageRank.", hint="Leave it out; its cluster is the best sweep.")
         if self.mass is not None and self.size is not None:
             raise InputError("Give mass or size, not both: size only proposes masses.")
         if self.weights != "labels" and (self.guess is not None or self.guess_from != "labels"):

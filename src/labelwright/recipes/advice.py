@@ -82,6 +82,7 @@ def advise(source: str, *, labels: str | None = None, inputs: str | None = None,
     InputError
         If the dataset cannot be read.
     """
+    from labelwright.data.graphs import GraphNodes, rows_of
     from labelwright.data.readers import load
 
     data = load(source, labels=labels, inputs=inputs)
@@ -90,7 +91,13 @@ def advise(source: str, *, labels: str | None = None, inputs: str | None = None,
     options = [w for name, value in (("labels", labels), ("inputs", inputs)) if value is not None for w in (f"--{name}", value)]
     have = "none" if data.labels is None else data.labels.kind
     fitting = [e for e in _fitting(have, flaws, FIELDS.get(data.kind)) if e.name not in NEEDS_TEXT or set(TEXTS) & set(data.columns)]
-    rows = [_suggest(e, source, options, flaws) for e in fitting]
+    test = "TEST_DATA"
+    if isinstance(data.inputs, GraphNodes):
+        marked = rows_of(data, "test")
+        test = source if marked is not None and marked.any() else test  # one graph trains and tests: see data.graphs
+        if data.inputs.graph.features is None and data.inputs.graph.texts is None:
+            fitting = [e for e in fitting if e.verb != "learn" and e.name != "locle"]  # networks have nothing to read
+    rows = [_suggest(e, source, options, flaws, test=test) for e in fitting]
     ready = [r for r in rows if r.state == "available"][:MOST]
     return Advice(
         source=source, facts=facts, flaws=flaws, suggestions=tuple(ready), planned=tuple(r for r in rows if r.state != "available")[:MOST]
@@ -194,11 +201,11 @@ def _fitting(have: str, flaws: Mapping[str, str], field: str | None = None) -> l
     return sorted(rows, key=rank)
 
 
-def _suggest(entry: Entry, source: str, options: list[str], flaws: Mapping[str, str]) -> Suggestion:
+def _suggest(entry: Entry, source: str, options: list[str], flaws: Mapping[str, str], *, test: str = "TEST_DATA") -> Suggestion:
     mends = [f for f in entry.flaw if f in flaws]
     words = ["labelwright", entry.verb] + ([] if entry.name == WHOLE_AUDIT else [entry.name]) + [source, *options]
     if entry.verb == "learn":
-        words += ["--test", "TEST_DATA"]
+        words += ["--test", test]
     if entry.verb == "select":
         words += ["--keep", "0.5"]
     if entry.verb == "condense":

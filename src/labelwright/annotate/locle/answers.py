@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelwright import check
-from labelwright.judges import Budget, Judge, Verdicts
+from labelwright.judges import Judge, Verdicts
 from labelwright.labels import UNKNOWN
 
 __all__ = ["Items", "Ledger", "Spent"]
@@ -45,7 +45,6 @@ class Ledger:
     classes: tuple[str, ...]
     budget: int
     items: Items
-    money: Budget | None = None
     label: np.ndarray = field(init=False)
     confidence: np.ndarray = field(init=False)
     stage: np.ndarray = field(init=False)
@@ -75,7 +74,7 @@ class Ledger:
         fresh = fresh[~self.asked[fresh]][: self.left]
         if not len(fresh):
             return fresh
-        said = judge.judge(self.items(judge, fresh), budget=self.money).aligned(self.classes)
+        said = judge.judge(self.items(judge, fresh)).aligned(self.classes)
         self.stage[fresh] = stage
         self.label[fresh], self.confidence[fresh] = said.labels, np.clip(said.confidence, 0, 1)
         self.why.update({int(v): str(said.reason[i]) for i, v in enumerate(fresh) if not said.known[i]})

@@ -21,7 +21,7 @@ from labelwright.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["IMAGE_SUFFIXES", "LABEL_COLUMNS", "SIDE_COLUMNS", "Source", "dataset_from", "to_column"]
+__all__ = ["IMAGE_SUFFIXES", "LABEL_COLUMNS", "SIDE_COLUMNS", "Source", "dataset_from", "listed", "to_column"]
 
 LABEL_COLUMNS = ("label", "labels", "y", "target", "class")
 """Names that make a column the label when none is given, first match wins; never inputs."""
@@ -64,7 +64,7 @@ def dataset_from(
     if split is not None:
         frame = _one_split(frame, split, source.place)
         source = replace(source, frame=frame)
-    label_columns = _listed("label column", labels, frame, source.place)
+    label_columns = listed("label column", labels, frame, source.place)
     if not label_columns:
         label_columns = next(([c] for want in LABEL_COLUMNS for c in frame.columns if c.lower() == want), [])
     id_column = check.known_word("id column", ids, frame.columns, place=source.place) if ids else "id" if "id" in frame.columns else None
@@ -77,7 +77,7 @@ def dataset_from(
     index = [c for c in rest if c in INDEX_COLUMNS and _is_index(frame.get_column(c))]
     notes.extend(f"column {c!r} only counts the rows and was left out" for c in index)
     rest = [c for c in rest if c not in index]
-    wanted = _listed("inputs column", inputs, frame, source.place)
+    wanted = listed("inputs column", inputs, frame, source.place)
     if clash := [c for c in wanted if c in label_columns]:
         raise InputError(f"Column {clash[0]!r} cannot be both label and input.")
     candidates = wanted or [c for c in rest if c not in SIDE_COLUMNS and c.lower() not in LABEL_COLUMNS]
@@ -98,7 +98,7 @@ def dataset_from(
     return Dataset(inputs=made, labels=read, ids=_ids(frame, id_column, source.place), columns=columns, info=info)
 
 
-def _listed(what: str, given: str | Sequence[str] | None, frame: pl.DataFrame, place: str) -> list[str]:
+def listed(what: str, given: str | Sequence[str] | None, frame: pl.DataFrame, place: str) -> list[str]:
     """Column names as given: one, several, or several in one string with commas (as the command line passes them)."""
     if given is None:
         return []

@@ -23,6 +23,7 @@ __all__ = ["OPTIONS", "read", "split_words"]
 
 OPTIONS = ("labels", "names")
 LABELS = "labels"
+OBJECTS = "The array {!r} of {} holds Python objects, which are not read because they can run code."
 MASKS = (("train_mask", "train"), ("val_mask", "val"), ("test_mask", "test"))
 
 
@@ -40,16 +41,17 @@ def read(path: Path, *, labels: str | None = None, names: Sequence[str] | None =
             if labels is not None and labels not in file.files:
                 raise InputError(f"{path} has no array {labels!r}; it has {', '.join(file.files)}.")
             arrays = {name: value for name in file.files if (value := _plain(file, name)) is not None}
-            made = _matrix(arrays, "adj", path)
+            objects = set(file.files) - set(arrays)
+            made = _matrix(arrays, "adj", path, objects)
             features: Any = arrays.get("attr_matrix")
             if "attr_data" in arrays:
-                features = _matrix(arrays, "attr", path)
+                features = _matrix(arrays, "attr", path, objects)
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as err:
         if isinstance(err, InputError):
             raise
         raise InputError(f"{path} cannot be read as a graph: {err}.", hint="It may be truncated; copy or write it again.") from err
     if labels is not None and labels not in arrays:
-        raise InputError(f"The array {labels!r} of {path} holds Python objects, which are not read because they can run code.")
+        raise InputError(OBJECTS.format(labels, path))
     given = arrays.get(wanted)
     classes = names if names is not None else arrays.get("class_names")
     known = (
@@ -72,10 +74,12 @@ def _plain(file: Any, name: str) -> np.ndarray | None:
         raise
 
 
-def _matrix(arrays: dict[str, np.ndarray], name: str, path: Path) -> sparse.csr_matrix:
-    """A CSR matrix whose index arrays were checked."""
+def _matrix(arrays: dict[str, np.ndarray], name: str, path: Path, objects: set[str]) -> sparse.csr_matrix:
+    """A CSR matrix whose index arrays were checked; `objects` are the arrays of the file that were not read."""
     parts = {part: arrays.get(f"{name}_{part}") for part in ("data", "indices", "indptr", "shape")}
     missing = [f"{name}_{part}" for part, value in parts.items() if value is None]
+    if missing and missing[0] in objects:
+        raise InputError(OBJECTS.format(missing[0], path))
     if missing:
         raise InputError(f"{path} has no array {missing[0]!r}, which goes with {name}_data.")
     data, indices, indptr, shape = (np.asarray(v) for v in parts.values())

@@ -18,7 +18,7 @@ import polars as pl
 
 from labelwright import check
 from labelwright.data.dataset import Dataset
-from labelwright.data.formats.columns import dataset_from
+from labelwright.data.formats.columns import dataset_from, listed
 from labelwright.data.formats.graphs import EDGES, ENDS
 from labelwright.data.formats.tabular import read_table
 from labelwright.data.graphs import Graph
@@ -120,11 +120,15 @@ def _matrix(senders: list[str], receivers: list[str], weights: np.ndarray | None
 
 def _nodes(path: Path, **columns: Any) -> Dataset:
     source = read_table(path)
+    listed("label column", columns["labels"], source.frame, source.place)  # said before there is a column that nobody wrote
+    listed("id column", columns["ids"], source.frame, source.place)
     if FILLER not in source.frame.columns and columns["inputs"] is None:
         source = replace(source, frame=source.frame.with_columns(pl.lit(0).alias(FILLER)))
     made = dataset_from(source, **columns)
     if "id" not in source.frame.columns and columns["ids"] is None:
-        raise InputError(f"{path} has no column 'id' to find the nodes of the edges by.", hint="Name it with ids=.")
+        raise InputError(
+            f"{path} has no column 'id' to find the nodes of the edges by.", hint="Name the column with --ids (ids= in Python)."
+        )
     return made
 
 
