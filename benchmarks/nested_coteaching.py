@@ -93,7 +93,7 @@ def images(split: str) -> Dataset:
 
 
 def arms(epochs: int) -> dict[str, object]:
-    """Method of each arm; the forget rate is the paper's 0.2 and, apart, the true noise rate."""
+    """Method of each arm; the forget rate is the paper's 0.2 and, apart, the true noise rate; sigma the sheet's 5 and, apart, our default."""
     return {
         "cross-entropy": CrossEntropy(),
         "nested-dropout": NestedDropout(sigma=5.0),
@@ -102,6 +102,8 @@ def arms(epochs: int) -> dict[str, object]:
         "co-teaching tau=0.5": CoTeaching(forget_rate=NOISE),
         "nested-coteaching tau=0.2": NestedCoTeaching(sigma=5.0, forget_rate=0.2, finetune_lr=0.01),
         "nested-coteaching tau=0.5": NestedCoTeaching(sigma=5.0, forget_rate=NOISE, finetune_lr=0.01),
+        "nested-dropout, library sigma": NestedDropout(),
+        "nested-coteaching tau=0.5, library sigma": NestedCoTeaching(forget_rate=NOISE, finetune_lr=0.01),
     }
 
 
@@ -163,7 +165,12 @@ def main() -> None:
             record.claim(text, holds=None, ours="a run failed", paper=paper, paper_setting=where)
             return
         difference = bench.paired_difference(values[ours], values[theirs])
-        record.claim(text, holds=difference.value >= points, ours=f"gain {difference} points", paper=paper, paper_setting=where)
+        # undecided where the interval holds both what was claimed and its opposite
+        shown = difference.value >= points and difference.low >= 0
+        refuted = difference.high < max(points, 0) or (points > 0 and difference.value < points)
+        record.claim(
+            text, holds=True if shown else False if refuted else None, ours=f"gain {difference} points", paper=paper, paper_setting=where
+        )
 
     gain("Nested dropout beats cross-entropy by 3 points at the last epoch", "nested-dropout", "cross-entropy", 3)
     gain("Nested co-teaching (tau 0.2) beats cross-entropy by 6 points", "nested-coteaching tau=0.2", "cross-entropy", 6)
@@ -181,6 +188,9 @@ def main() -> None:
         "co-teaching tau=0.5",
         0,
     )
+    wide = "nested-coteaching tau=0.5, library sigma"
+    gain("Nested co-teaching with the library's sigma (tau = noise rate) beats cross-entropy by 6 points", wide, "cross-entropy", 6)
+    gain("Nested co-teaching with the library's sigma is no worse than co-teaching (tau 0.5)", wide, "co-teaching tau=0.5", 0)
     for arm in ("co-teaching tau=0.5", "nested-coteaching tau=0.5"):
         kept = bench.mean_interval(record.values(arm, "kept_clean", setting=setting))
         record.claim(
