@@ -50,7 +50,7 @@ class TooMuchMass(InputError):
     def __init__(self, *, mass: float, room: float, nodes: int) -> None:
         super().__init__(
             f"The source mass, {mass:g}, is more than the {nodes:,} node{'s' if nodes != 1 else ''} connected with the seed can hold, {room:g}.",
-            hint="Use less mass; where labels cut the seed off from its neighbours, a larger eps reconnects it.",
+            hint="Use less mass (a smaller size), or let it be clipped (--clip); where labels cut the seed off from its neighbours, a larger eps reconnects it.",
         )
         self.mass, self.room, self.nodes = mass, room, nodes
 
